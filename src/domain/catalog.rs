@@ -1,0 +1,254 @@
+//! Everything that is known before the first call: pools, offers, models, classes, tenants.
+//!
+//! A catalog is built from a config, never changes, and deals the ids that all state is indexed by. A new config is a
+//! new catalog.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ids::{ClassId, ModelId, OfferId, PoolId, TenantId};
+use super::request::{AskKind, Capabilities};
+use super::time::Timestamp;
+use super::usage::Prices;
+
+/// The facts that routing may rely on.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// By [`PoolId`], in the order of the config.
+    pub pools: Vec<Pool>,
+    /// By [`OfferId`], grouped by pool.
+    pub offers: Vec<Offer>,
+    /// By [`ModelId`], sorted by name.
+    pub models: Vec<Model>,
+    /// By [`ClassId`], in the order of the config.
+    pub classes: Vec<Class>,
+    /// By [`TenantId`]; the first is the anonymous one.
+    pub tenants: Vec<Tenant>,
+    /// The class of calls that name none.
+    pub default_class: ClassId,
+}
+
+impl Catalog {
+    /// The pool of that id.
+    pub fn pool(&self, id: PoolId) -> &Pool {
+        &self.pools[id.index()]
+    }
+
+    /// The offer of that id.
+    pub fn offer(&self, id: OfferId) -> &Offer {
+        &self.offers[id.index()]
+    }
+
+    /// The model of that id.
+    pub fn model(&self, id: ModelId) -> &Model {
+        &self.models[id.index()]
+    }
+
+    /// The class of that id.
+    pub fn class(&self, id: ClassId) -> &Class {
+        &self.classes[id.index()]
+    }
+
+    /// The tenant of that id.
+    pub fn tenant(&self, id: TenantId) -> &Tenant {
+        &self.tenants[id.index()]
+    }
+
+    /// The model of that name; aliases are looked up too.
+    pub fn model_id(&self, name: &str) -> Option<ModelId> {
+        let at = match self.models.binary_search_by(|m| (*m.name).cmp(name)) {
+            Ok(at) => Some(at),
+            Err(_) => self.models.iter().position(|m| m.aliases.iter().any(|a| **a == *name)),
+        };
+        at.map(|i| ModelId(i as u16))
+    }
+
+    /// The class of that name.
+    pub fn class_id(&self, name: &str) -> Option<ClassId> {
+        self.classes.iter().position(|c| *c.name == *name).map(|i| ClassId(i as u8))
+    }
+
+    /// The pool of that name.
+    pub fn pool_id(&self, name: &str) -> Option<PoolId> {
+        self.pools.iter().position(|p| *p.name == *name).map(|i| PoolId(i as u16))
+    }
+}
+
+/// How capacity is paid for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tenure {
+    /// Committed: paid whether used or not, so free at the margin.
+    Owned,
+    /// Paid by the token.
+    Metered,
+}
+
+impl Tenure {
+    /// The word in config and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Owned => "owned",
+            Self::Metered => "metered",
+        }
+    }
+}
+
+/// Capacity under one contract.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Unique.
+    pub name: Arc<str>,
+    /// How it is paid for.
+    pub tenure: Tenure,
+    /// Where it is, in the operator's words.
+    pub region: Option<Arc<str>>,
+    /// Pools of one failure domain are lost together; its own name unless configured.
+    pub failure_domain: Arc<str>,
+    /// When it can be reached at all (an orbital or otherwise intermittent pool); absent is always.
+    pub contact: Option<ContactWindow>,
+    /// The round trip to it before anything is measured.
+    pub rtt_prior: Duration,
+    /// At most so many calls at once, over all its endpoints; absent is no limit.
+    pub max_in_flight: Option<u32>,
+    /// Its place in an `ordered` policy: smaller is earlier.
+    pub order: u32,
+    /// Its share in a `weighted` policy; 0 gets calls only when no other can.
+    pub weight: f64,
+    /// What an endpoint can do before anything is measured.
+    pub engine_prior: EnginePrior,
+}
+
+/// Where an endpoint is. Only ever from a config or from the DNS name that a config gave.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Address {
+    /// Scheme and authority as configured (`https://api.example.com`), without path: goes to `Host` and SNI.
+    pub origin: Arc<str>,
+    /// The resolved address, where the origin is a DNS name that stands for many.
+    pub socket: Option<SocketAddr>,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.socket {
+            Some(socket) => write!(f, "{} ({socket})", self.origin),
+            None => f.write_str(&self.origin),
+        }
+    }
+}
+
+/// What one endpoint does before anything is measured. Priors for estimates, not limits.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct EnginePrior {
+    /// Seconds from request to first token with nothing queued and no prompt.
+    pub ttft_base_s: f64,
+    /// Seconds of prefill per uncached input token.
+    pub prefill_s_per_token: f64,
+    /// Seconds per output token at a small batch.
+    pub tpot_s: f64,
+    /// Calls an endpoint works on at once before they queue.
+    pub slots: u32,
+}
+
+impl Default for EnginePrior {
+    /// A mid-size model at a cloud: half a second to the first token of a short prompt and 40 tokens a second. Only
+    /// until about twenty calls have been seen.
+    fn default() -> Self {
+        Self { ttft_base_s: 0.4, prefill_s_per_token: 1e-4, tpot_s: 0.025, slots: 64 }
+    }
+}
+
+/// A periodic window of contact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ContactWindow {
+    /// From one window's start to the next; not zero.
+    pub period: Duration,
+    /// How long a window is; at most `period`.
+    pub length: Duration,
+    /// The start of some window.
+    pub anchor: Timestamp,
+}
+
+impl ContactWindow {
+    /// Milliseconds since the start of the current period.
+    fn phase_ms(&self, at: Timestamp) -> u64 {
+        let period = (self.period.as_millis() as u64).max(1);
+        let (at, anchor) = (i128::from(at.as_millis()), i128::from(self.anchor.as_millis()));
+        (at - anchor).rem_euclid(i128::from(period)) as u64
+    }
+
+    /// Is there contact at `at`?
+    pub fn open(&self, at: Timestamp) -> bool {
+        self.phase_ms(at) < self.length.as_millis() as u64
+    }
+
+    /// How long the present contact lasts; zero when there is none.
+    pub fn remaining(&self, at: Timestamp) -> Duration {
+        Duration::from_millis((self.length.as_millis() as u64).saturating_sub(self.phase_ms(at)))
+    }
+
+    /// How long until there is contact; zero when there is.
+    pub fn opens_in(&self, at: Timestamp) -> Duration {
+        if self.open(at) {
+            return Duration::ZERO;
+        }
+        Duration::from_millis((self.period.as_millis() as u64).saturating_sub(self.phase_ms(at)))
+    }
+}
+
+/// A pool's service of a model.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Whose.
+    pub pool: PoolId,
+    /// Of what.
+    pub model: ModelId,
+    /// What the pool calls it.
+    pub upstream_model: Arc<str>,
+    /// Per token.
+    pub prices: Prices,
+    /// Input and output together, in tokens; absent is unknown and unlimited.
+    pub context_window: Option<u32>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
+
+/// A name that clients ask for.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Unique.
+    pub name: Arc<str>,
+    /// Other names for it.
+    pub aliases: Vec<Arc<str>>,
+    /// What it is mainly for.
+    pub kind: AskKind,
+    /// Who offers it, in the order of the pools.
+    pub offers: Vec<OfferId>,
+}
+
+/// What kind of traffic a call is: its targets and what they are worth.
+#[derive(Clone, Debug)]
+pub struct Class {
+    /// Unique.
+    pub name: Arc<str>,
+    /// First token within this, or it is a miss.
+    pub ttft_target: Option<Duration>,
+    /// Whole answer within this, or it is a miss.
+    pub finish_target: Option<Duration>,
+    /// What a miss costs, in dollars.
+    pub miss_usd: f64,
+    /// What a second of waiting for the first token costs, in dollars.
+    pub delay_usd_per_s: f64,
+    /// A call without a deadline of its own gets this one.
+    pub deadline: Duration,
+    /// May wait for a pool to come back into reach (contact, cooldown) instead of failing.
+    pub may_wait: bool,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Unique; goes to logs and metrics.
+    pub name: Arc<str>,
+}

@@ -1,0 +1,22 @@
+//! The words that everything else is said in: ids, time, money, requests, answers, outcomes, and the catalog of what
+//! there is. Knows nothing of wires, sockets, files or rules.
+
+pub mod answer;
+pub mod call;
+pub mod catalog;
+pub mod ids;
+pub mod money;
+pub mod outcome;
+pub mod request;
+pub mod time;
+pub mod usage;
+
+pub use answer::{Answer, Choice, Delta, Embedded, FinishReason, Generated};
+pub use call::{CallFacts, Hints};
+pub use catalog::{Address, Catalog, Class, ContactWindow, EnginePrior, Model, Offer, Pool, Tenant, Tenure};
+pub use ids::{AttemptNo, CallId, ClassId, EndpointId, ModelId, OfferId, PoolId, SessionKey, TenantId};
+pub use money::{Price, Usd};
+pub use outcome::{Ending, ErrorDetail, Failure, FailureKind, Refusal};
+pub use request::{AskKind, Body, Capabilities, Dialect, Request};
+pub use time::{Duration, Instant, Now, Timestamp};
+pub use usage::{Prices, Usage, UsageSource};

@@ -1,0 +1,8 @@
+//! Gridtie, a router for inference requests.
+//!
+//! The house has seven floors; a module uses only the floors below its own (`tests/it/tidy.rs` checks it).
+
+pub mod domain;
+pub mod fleet;
+pub mod flow;
+pub mod upstream;
