@@ -7,4 +7,6 @@ pub mod clock;
 pub mod domain;
 pub mod fleet;
 pub mod flow;
+pub mod ledger;
+pub mod telemetry;
 pub mod upstream;

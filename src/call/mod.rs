@@ -34,7 +34,7 @@ use crate::domain::{
 };
 use crate::fleet::{AttemptEnd, Decision, Dispatch, Fleet, Ticket, Transition, Tried};
 
-pub use record::{AttemptRecord, Record};
+pub use record::{AttemptRecord, AttemptResult, Record};
 
 /// What happened.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub enum Event {
     ClientGone,
     /// The client has not taken anything for too long.
     SlowReader,
+    /// Too many calls wait already.
+    Crowded,
     /// The grace of a shutdown is over.
     Shutdown,
 }
@@ -227,6 +229,15 @@ impl Call {
                 self.end_attempt(AttemptEnd::Cancelled, None, fleet, catalog, now);
                 self.close(Close::Gone, now)
             }
+            Event::Crowded => {
+                let message = format!(
+                    "too many calls wait already (for {})",
+                    self.record.waited_for.as_deref().unwrap_or("a pool")
+                );
+                // The room empties as fast as calls are served; a few seconds is when it is worth another look.
+                let retry_after = Duration::from_secs(2);
+                self.close(Close::Refused(Refusal::Overloaded { retry_after, message }), now)
+            }
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),
         }
@@ -387,7 +398,11 @@ impl Call {
             started: ticket.started,
             first_token: ticket.first_token,
             ended: now.mono,
-            failure: failure.map(|f| f.kind),
+            result: match (&end, failure) {
+                (AttemptEnd::Ok { .. }, _) => AttemptResult::Ok,
+                (_, Some(failure)) => AttemptResult::Failed(failure.kind),
+                (_, None) => AttemptResult::Cancelled,
+            },
             status: failure.and_then(|f| f.status),
             usage,
             cost,

@@ -49,14 +49,36 @@ pub struct AttemptRecord {
     pub first_token: Option<Instant>,
     /// When it was over.
     pub ended: Instant,
-    /// Why it failed; absent for success and for attempts that we cancelled.
-    pub failure: Option<FailureKind>,
+    /// How.
+    pub result: AttemptResult,
     /// The upstream's status, where there was one.
     pub status: Option<u16>,
     /// Tokens that the upstream presumably bills.
     pub usage: Usage,
     /// What that costs us.
     pub cost: Usd,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttemptResult {
+    /// With a whole answer.
+    Ok,
+    /// It failed.
+    Failed(FailureKind),
+    /// We called it off.
+    Cancelled,
+}
+
+impl AttemptResult {
+    /// The name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed(kind) => kind.name(),
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 impl Record {
