@@ -3,4 +3,5 @@
 //! An edge decodes, authenticates, calls, and encodes. It knows nothing of pools beyond their names in an answer, and
 //! decides nothing about routing.
 
+pub mod listen;
 pub mod status;
