@@ -2,6 +2,7 @@
 //!
 //! The house has seven floors; a module uses only the floors below its own (`tests/it/tidy.rs` checks it).
 
+pub mod dialect;
 pub mod domain;
 pub mod fleet;
 pub mod flow;
