@@ -6,11 +6,12 @@
 //! asking again says so, or clients would multiply our attempts by three.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::domain::names::shown;
+use crate::domain::outcome::MESSAGE_MAX;
 use crate::domain::{Failure, FailureKind, Refusal};
 use crate::flow::{Broken, Refused};
 
@@ -20,9 +21,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A replica that is going down is replaced within a moment; the next connection reaches another one.
 const DRAINING_RETRY: Duration = Duration::from_secs(1);
-
-/// Names from clients are quoted up to this length, in characters.
-const NAME_SHOWN: usize = 128;
 
 /// The code and `reason` of a call that a router gave up because it is going down.
 pub const DRAINING: &str = "DRAINING";
@@ -292,22 +290,13 @@ const fn upstream_code(kind: FailureKind) -> &'static str {
 }
 
 fn model_not_found(model: &str, nearest: Option<&str>) -> String {
-    let mut text = String::with_capacity(model.len().min(NAME_SHOWN) + 64);
-    // Writing to a String cannot fail.
-    let _ = write!(text, "The model `{}` does not exist here.", shown(model));
-    if let Some(nearest) = nearest {
-        let _ = write!(text, " Did you mean `{nearest}`?");
+    // Escaping twice would show backslashes that nobody wrote.
+    let harmless = model.len() <= 2 * MESSAGE_MAX && !model.contains(char::is_control);
+    let model = if harmless { Cow::Borrowed(model) } else { Cow::Owned(shown(model)) };
+    match nearest {
+        Some(nearest) => format!("The model `{model}` does not exist here. Did you mean `{nearest}`?"),
+        None => format!("The model `{model}` does not exist here."),
     }
-    text
-}
-
-/// A name from outside as it may be shown: no control characters that a terminal or a log would act on, and no novel.
-pub fn shown(name: &str) -> String {
-    let mut text: String = name.chars().take(NAME_SHOWN).flat_map(char::escape_debug).collect();
-    if name.chars().nth(NAME_SHOWN).is_some() {
-        text.push('…');
-    }
-    text
 }
 
 /// The wire form of a stream that broke after the commit point. Its HTTP status was sent long ago; gRPC still has a
@@ -349,8 +338,10 @@ pub enum HttpFault {
     Path {
         /// As asked.
         asked: String,
-        /// The nearest that exists.
-        nearest: &'static str,
+        /// The nearest that exists, if any is near.
+        nearest: Option<&'static str>,
+        /// All that exist.
+        all: &'static [&'static str],
     },
 }
 

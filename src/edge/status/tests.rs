@@ -155,7 +155,7 @@ fn faults_of_http_have_their_statuses() {
         (HttpFault::Encoding, 415),
         (HttpFault::ContentType, 415),
         (HttpFault::Method { allow: "POST" }, 405),
-        (HttpFault::Path { asked: "/v2\n".to_owned(), nearest: "/v1/models" }, 404),
+        (HttpFault::Path { asked: "/v2\n".to_owned(), nearest: None, all: &["/v1/models"] }, 404),
     ];
     for (fault, status) in cases {
         let wire = fault.wire();
