@@ -3,6 +3,9 @@
 //! Everything here reads bytes that somebody else wrote, so every reader is bounded, and none panics.
 
 pub mod gridtie;
+pub mod openai;
+pub mod retry_after;
+pub mod sse;
 
 use std::fmt;
 
