@@ -3,5 +3,6 @@
 //! An edge decodes, authenticates, calls, and encodes. It knows nothing of pools beyond their names in an answer, and
 //! decides nothing about routing.
 
+pub mod grpc;
 pub mod listen;
 pub mod status;
