@@ -4,4 +4,5 @@
 //! decides nothing about routing.
 
 pub mod listen;
+pub mod openai;
 pub mod status;
