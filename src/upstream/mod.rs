@@ -5,6 +5,7 @@
 //! other end.
 
 pub mod openai;
+pub mod scripted;
 
 use std::fmt;
 use std::future::Future;
