@@ -4,6 +4,7 @@
 
 pub mod call;
 pub mod clock;
+pub mod dialect;
 pub mod domain;
 pub mod fleet;
 pub mod flow;
