@@ -6,6 +6,7 @@ pub mod call;
 pub mod clock;
 pub mod dialect;
 pub mod domain;
+pub mod edge;
 pub mod fleet;
 pub mod flow;
 pub mod ledger;
