@@ -3,6 +3,10 @@
 //! The house has seven floors; a module uses only the floors below its own (`tests/it/tidy.rs` checks it).
 
 pub mod domain;
+pub mod estimate;
 pub mod fleet;
 pub mod flow;
+pub mod health;
+pub mod limit;
+pub mod policy;
 pub mod upstream;
