@@ -6,12 +6,9 @@ pub mod call;
 pub mod clock;
 pub mod dialect;
 pub mod domain;
-<<<<<<< HEAD
-=======
 pub mod edge;
 pub mod engine;
 pub mod estimate;
->>>>>>> engine
 pub mod fleet;
 pub mod flow;
 pub mod health;
