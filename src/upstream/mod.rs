@@ -7,6 +7,7 @@
 pub mod grpc;
 pub mod openai;
 pub mod scripted;
+pub mod simulated;
 
 use std::fmt;
 use std::future::Future;
