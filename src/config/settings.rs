@@ -1,0 +1,210 @@
+//! What a config means: checked, complete, nothing left to look up. This is all that the wiring of a router needs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::problem::Problems;
+use super::secret::Secret;
+use crate::domain::{Address, Catalog};
+use crate::edge::auth;
+
+/// A config that was found right.
+#[derive(Debug)]
+pub struct Checked {
+    /// The file it came from, for people.
+    pub name: Arc<str>,
+    /// Pools, offers, models, classes, tenants.
+    pub catalog: Arc<Catalog>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Who may ask.
+    pub auth: auth::Settings,
+    /// How a pool is chosen.
+    pub routing: Routing,
+    /// What we speak to, by [`PoolId`](crate::domain::PoolId).
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Where that is, by [`PoolId`](crate::domain::PoolId).
+    pub endpoints: Vec<Vec<Endpoint>>,
+    /// How often DNS names are looked up, by [`PoolId`](crate::domain::PoolId).
+    pub resolve_every: Vec<Duration>,
+    /// The most that one caller may ask of the router itself.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: Log,
+    /// How long calls under way may take to finish when the router goes down.
+    pub drain_grace: Duration,
+    /// What is probably not meant, though it works.
+    pub warnings: Problems,
+}
+
+/// Where to listen; absent is closed.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// gRPC.
+    pub grpc: Option<SocketAddr>,
+    /// HTTP.
+    pub http: Option<SocketAddr>,
+    /// Admin.
+    pub admin: Option<SocketAddr>,
+    /// gRPC reflection on the grpc listener.
+    pub reflection: bool,
+    /// TLS of grpc and http.
+    pub tls: Option<Tls>,
+    /// TLS of admin.
+    pub admin_tls: Option<Tls>,
+}
+
+/// A server's TLS identity. All PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate chain.
+    pub cert: Secret,
+    /// The private key.
+    pub key: Secret,
+    /// Roots of clients; with them a client must show a certificate.
+    pub client_ca: Option<Secret>,
+}
+
+/// How a pool is chosen.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// The policy.
+    pub policy: Policy,
+}
+
+/// A policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// By money.
+    Price,
+    /// By each pool's order.
+    Ordered,
+    /// By each pool's weight.
+    Weighted,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    /// There.
+    Fixed(Arc<Address>),
+    /// At every address that a name resolves to.
+    Dns(DnsName),
+}
+
+/// A DNS name that stands for many endpoints.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct DnsName {
+    /// `http://name:port` or `https://name:port`: the origin of every endpoint found.
+    pub origin: Arc<str>,
+    /// The name.
+    pub host: Arc<str>,
+    /// The port.
+    pub port: u16,
+}
+
+/// What we speak to.
+#[derive(Clone, Debug)]
+pub enum UpstreamSettings {
+    /// Engines inside this process.
+    Simulated(Simulated),
+    /// OpenAI's HTTP API.
+    OpenAi(OpenAi),
+    /// `gridtie.v1.Inference`.
+    Grpc(Grpc),
+}
+
+/// Simulated engines, one for each endpoint of the pool, in the same order.
+#[derive(Clone, Debug)]
+pub struct Simulated {
+    /// The engines.
+    pub engines: Vec<Engine>,
+}
+
+/// A simulated engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// What it is like.
+    pub preset: &'static str,
+    /// One way there.
+    pub network: Duration,
+    /// The share of calls that fail at once.
+    pub error_rate: f64,
+    /// The share of streams that go silent.
+    pub stall_rate: f64,
+}
+
+/// Connections to a pool over OpenAI's HTTP API.
+#[derive(Clone, Debug)]
+pub struct OpenAi {
+    /// Whose variety.
+    pub flavour: String,
+    /// Path before `/chat/completions`; absent is the flavour's own.
+    pub base_path: Option<String>,
+    /// The key at the provider.
+    pub key: Option<Secret>,
+    /// Roots to trust, PEM; absent is the system's.
+    pub ca: Option<Secret>,
+    /// An egress proxy.
+    pub proxy: Option<String>,
+    /// Loopback and private addresses may be dialled.
+    pub allow_private: bool,
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+}
+
+/// Connections to a pool over gRPC.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    /// The key at the other end.
+    pub key: Option<Secret>,
+    /// Roots to trust, PEM; absent is the system's.
+    pub ca: Option<Secret>,
+    /// Loopback and private addresses may be dialled.
+    pub allow_private: bool,
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+}
+
+/// The most that one caller may ask of the router itself.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: u64,
+    /// Bytes of a request's headers.
+    pub headers: u32,
+    /// Calls that wait for a decision.
+    pub waiting: u32,
+    /// Calls in the router.
+    pub calls: u32,
+    /// Calls on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    /// 32 MiB hold a long conversation with a few pictures; 32 KiB are what HTTP servers commonly take; 20,000 calls
+    /// are what one process can hold file descriptors for; 128 streams are what an HTTP/2 window of a usual size can
+    /// feed.
+    fn default() -> Self {
+        Self { body: 32 << 20, headers: 32 << 10, waiting: 4096, calls: 20_000, streams: 128 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A filter as `tracing` knows it.
+    pub filter: String,
+    /// The form; absent is text on a terminal, JSON otherwise.
+    pub format: Option<LogFormat>,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}

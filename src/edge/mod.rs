@@ -1,0 +1,6 @@
+//! The faces of the router: wire in, [`flow`](crate::flow) in the middle, wire out.
+//!
+//! An edge decodes, authenticates, calls, and encodes. It knows nothing of pools beyond their names in an answer, and
+//! decides nothing about routing.
+
+pub mod auth;
