@@ -3,6 +3,7 @@
 //! The house has seven floors; a module uses only the floors below its own (`tests/it/tidy.rs` checks it).
 
 pub mod domain;
+pub mod engine;
 pub mod fleet;
 pub mod flow;
 pub mod upstream;
