@@ -2,8 +2,12 @@
 //!
 //! The house has seven floors; a module uses only the floors below its own (`tests/it/tidy.rs` checks it).
 
+pub mod call;
+pub mod clock;
 pub mod domain;
 pub mod engine;
 pub mod fleet;
 pub mod flow;
+pub mod ledger;
+pub mod telemetry;
 pub mod upstream;

@@ -260,6 +260,12 @@ record! {
         connect: Option<At<Duration>>,
         /// kind = "simulated": engines, one endpoint each.
         engine: Vec<Engine>,
+        /// kind = "simulated": the way there, and what goes wrong.
+        door: Option<Door>,
+        /// kind = "simulated": how long answers are, in tokens (the median); default 120.
+        answer_tokens: Option<Within<1, 100_000>>,
+        /// kind = "simulated": seed of faults and answers; default 0.
+        seed: Option<u32>,
     }
 }
 
@@ -312,17 +318,35 @@ record! {
 }
 
 record! {
-    /// A simulated engine.
+    /// Simulated engines of one kind.
     Engine as "pool.engine" {
-        /// What it is like.
+        /// What they are like: h100, a100, h100-bloom, a100-bloom, cloud or embedder.
         preset: At<String>,
         /// How many of them; default 1.
         count: Option<At<u32>>,
-        /// The way there, one direction.
-        network: Option<Duration>,
-        /// The share of calls that fail at once with a server error; default 0.
+    }
+}
+
+record! {
+    /// The way to a simulated pool, and what goes wrong there.
+    Door as "pool.door" {
+        /// One way; default 0ms.
+        delay: Option<Duration>,
+        /// Refuse every connection; default false.
+        refuse: Option<bool>,
+        /// Requests a minute; the next one gets a 429; default no limit.
+        requests_per_minute: Option<At<u32>>,
+        /// The share of requests that get an error instead of an answer; default 0.
         error_rate: Option<Share>,
-        /// The share of streams that go silent; default 0.
+        /// The HTTP status of these errors; default 500.
+        error_status: Option<Within<400, 599>>,
+        /// The share of answers that are cut off; default 0.
+        truncate_rate: Option<Share>,
+        /// Tokens before the cut; default 20.
+        truncate_after: Option<u32>,
+        /// The share of answers that go silent for good; default 0.
         stall_rate: Option<Share>,
+        /// Tokens before the silence; default 20.
+        stall_after: Option<u32>,
     }
 }

@@ -14,7 +14,8 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Problem;
 use super::quantity;
 use super::secret::Reference;
-use crate::domain::{Timestamp, nearest};
+use crate::domain::Timestamp;
+use crate::domain::names::{nearest, shown};
 
 /// A value of the tree with its place.
 pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
@@ -200,8 +201,7 @@ pub(crate) fn unknown<'a>(
     span: Range<usize>,
     of: &str,
 ) -> Problem {
-    let shown: String = word.chars().take(48).collect();
-    let problem = Problem::error(span, format!("unknown {what} `{}`{of}", shown.escape_debug()));
+    let problem = Problem::error(span, format!("unknown {what} `{}`{of}", shown(word)));
     let problem = match nearest(word, known.clone()) {
         Some(near) => problem.label(format!("did you mean `{near}`?")),
         None => problem.label(format!("no such {what}")),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::relay::RelayBody;
 use crate::domain::{CallId, Capabilities, Duration, Failure, Hints, Refusal, Request, TenantId, Usage, Usd};
 use crate::upstream::{PieceBody, Whole};
 
@@ -78,10 +79,6 @@ pub enum Answered {
         body: RelayBody,
     },
 }
-
-/// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
-#[derive(Debug)]
-pub struct RelayBody {}
 
 /// What a stream yields. The last is always `End` or `Broken`.
 #[derive(Debug)]

@@ -1,0 +1,160 @@
+//! Models, and what pools offer of them.
+
+use std::collections::BTreeMap;
+
+use super::Lower;
+use crate::config::raw;
+use crate::config::read::{Amount, At, unknown};
+use crate::domain::{AskKind, Capabilities, Model, ModelId, Offer, OfferId, PoolId, Price, Prices, Tenure};
+
+/// A [`ModelId`] is 16 bits; metrics and tables are kept for each model.
+const MODELS_MAX: usize = 4096;
+
+/// An [`OfferId`] is 16 bits.
+const OFFERS_MAX: usize = 16_384;
+
+impl Lower<'_> {
+    /// Models sorted by name, without offers yet.
+    pub(super) fn models(&mut self, file: &raw::File) -> Vec<Model> {
+        if file.model.is_empty() && !self.dropped.contains("model") {
+            let problem = self.error(file.place.key("model"), "there is no model");
+            problem.help = Some("add [[model]] with a `name` that clients ask for".to_owned());
+        }
+        if let Some(one_too_many) = file.model.get(MODELS_MAX) {
+            self.error(one_too_many.place.span.clone(), format!("there are more than {MODELS_MAX} models"));
+        }
+        let mut seen = BTreeMap::new();
+        let mut models = Vec::new();
+        for model in file.model.iter().take(MODELS_MAX) {
+            for alias in &model.aliases {
+                self.fresh(&mut seen, "model name", alias);
+            }
+            if self.fresh(&mut seen, "model", &model.name) {
+                models.push(Model {
+                    name: model.name.value.0.as_str().into(),
+                    aliases: model.aliases.iter().map(|alias| alias.value.0.as_str().into()).collect(),
+                    kind: match model.kind {
+                        Some(raw::ModelKind::Embed) => AskKind::Embed,
+                        Some(raw::ModelKind::Chat) | None => AskKind::Chat,
+                    },
+                    offers: Vec::new(),
+                });
+            }
+        }
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        models
+    }
+
+    /// The offers of a pool, added to `offers` and to their models.
+    pub(super) fn offers(
+        &mut self,
+        (id, pool): (PoolId, &raw::Pool),
+        models: &mut [Model],
+        offers: &mut Vec<Offer>,
+    ) {
+        if pool.offer.is_empty() && !self.dropped.contains("pool.offer") {
+            let message = format!("pool `{}` offers no model", pool.name.value.0);
+            let problem = self.error(pool.place.span.clone(), message);
+            problem.help = Some("add [[pool.offer]] with a `model`".to_owned());
+        }
+        for offer in &pool.offer {
+            let name = &*offer.model.value.0;
+            let Some(at) = models.iter().position(|m| *m.name == *name) else {
+                self.unknown_model(&offer.model, models);
+                continue;
+            };
+            let twice = models[at].offers.iter().any(|other| offers[other.index()].pool == id);
+            if twice {
+                let message = format!("pool `{}` offers `{name}` twice", pool.name.value.0);
+                self.error(offer.model.span.clone(), message).label = "remove one of them".to_owned();
+                continue;
+            }
+            if offers.len() >= OFFERS_MAX {
+                self.error(offer.place.span.clone(), format!("there are more than {OFFERS_MAX} offers"));
+                return;
+            }
+            models[at].offers.push(OfferId(offers.len() as u16));
+            let tenure = super::pools::tenure(pool);
+            offers.push(self.offer(id, ModelId(at as u16), (tenure, offer), &models[at]));
+        }
+    }
+
+    fn unknown_model(&mut self, name: &At<crate::config::read::Name>, models: &[Model]) {
+        let span = name.span.clone();
+        if let Some(model) = models.iter().find(|m| m.aliases.iter().any(|a| **a == *name.value.0)) {
+            let message = format!("`{}` is an alias of the model `{}`", name.value.0, model.name);
+            self.error(span, message).help = Some(format!("write `model = \"{}\"`", model.name));
+        } else if !self.dropped.contains("model") {
+            let known = models.iter().map(|m| &*m.name);
+            self.note(unknown("model", &name.value.0, known, span, ""));
+        }
+    }
+
+    fn offer(
+        &mut self,
+        pool: PoolId,
+        id: ModelId,
+        (tenure, offer): (Tenure, &raw::Offer),
+        model: &Model,
+    ) -> Offer {
+        if let Some(context) = offer.context.as_ref().filter(|c| c.value == 0) {
+            let problem = self.error(context.span.clone(), "a context window of 0 tokens serves nobody");
+            problem.help = Some("leave the key out if it is unknown".to_owned());
+        }
+        if tenure == Tenure::Metered && offer.input.is_none() && offer.output.is_none() {
+            self.note_unpriced(offer);
+        }
+        Offer {
+            pool,
+            model: id,
+            upstream_model: offer.upstream.as_deref().unwrap_or(&model.name).into(),
+            prices: prices(offer),
+            context_window: offer.context.as_ref().map(|c| c.value),
+            capabilities: self.capabilities(offer, model.kind),
+        }
+    }
+
+    fn note_unpriced(&mut self, offer: &raw::Offer) {
+        let message = format!("the offer of `{}` is metered and has no prices", offer.model.value.0);
+        let problem = self.warn(offer.model.span.clone(), message);
+        problem.label = "looks free to the policy `price` and is not billed".to_owned();
+        problem.help = Some(
+            "add `input` and `output` in dollars per million tokens, or set `policy = \"ordered\"` in [routing]"
+                .to_owned(),
+        );
+    }
+
+    fn capabilities(&mut self, offer: &raw::Offer, kind: AskKind) -> Capabilities {
+        let usual = match kind {
+            AskKind::Embed => Capabilities::EMBED,
+            AskKind::Chat | AskKind::Completion => Capabilities::CHAT_DEFAULT,
+        };
+        offer.capabilities.iter().fold(usual, |set, word| {
+            let (take, name) = match word.value.strip_prefix('-') {
+                Some(name) => (true, name),
+                None => (false, word.value.as_str()),
+            };
+            match Capabilities::by_name(name) {
+                Some(capability) if take => set.lacks(capability),
+                Some(capability) => set.with(capability),
+                None => {
+                    let known = Capabilities::NAMES.into_iter().map(|(_, name)| name);
+                    self.note(unknown("capability", name, known, word.span.clone(), ""));
+                    set
+                }
+            }
+        })
+    }
+}
+
+/// Cached tokens cost as much as others unless a price is said: a discount is never assumed.
+fn prices(offer: &raw::Offer) -> Prices {
+    let price = |amount: Option<Amount>| amount.map(|dollars| Price::per_million(dollars.0));
+    let input = price(offer.input).unwrap_or_default();
+    Prices {
+        input,
+        cached: price(offer.cached).unwrap_or(input),
+        cache_write: price(offer.cache_write).unwrap_or(input),
+        output: price(offer.output).unwrap_or_default(),
+    }
+}
