@@ -4,7 +4,9 @@
 
 pub mod call;
 pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod edge;
 pub mod engine;
 pub mod fleet;
 pub mod flow;

@@ -62,8 +62,16 @@ impl Origin {
         }
         let (host, port) = split(authority)?;
         let port = match port {
-            None => if tls { 443 } else { 80 },
-            Some(port) => port.parse().ok().filter(|p| *p > 0).ok_or("its port is not one from 1 to 65535")?,
+            None => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some(port) => {
+                port.parse().ok().filter(|p| *p > 0).ok_or("its port is not one from 1 to 65535")?
+            }
         };
         if many && host.parse::<IpAddr>().is_ok() {
             return Err("`dns+` needs a name, not an address");
@@ -186,14 +194,28 @@ mod tests {
     #[test]
     fn addresses_are_told_apart_by_what_they_are_near_to() {
         let reach = |text: &str| Origin::parse(text).unwrap().reach();
-        for text in ["http://169.254.169.254", "http://[fe80::1]", "http://[::ffff:169.254.169.254]", "http://0.0.0.0",
-                     "http://metadata.google.internal", "http://100.100.100.200", "http://224.0.0.1"] {
+        for text in [
+            "http://169.254.169.254",
+            "http://[fe80::1]",
+            "http://[::ffff:169.254.169.254]",
+            "http://0.0.0.0",
+            "http://metadata.google.internal",
+            "http://100.100.100.200",
+            "http://224.0.0.1",
+        ] {
             assert_eq!(reach(text), Reach::Forbidden, "{text}");
         }
-        for text in ["http://10.1.2.3", "http://192.168.0.1", "http://[fd12::1]", "http://engines", "http://100.64.0.1"] {
+        for text in [
+            "http://10.1.2.3",
+            "http://192.168.0.1",
+            "http://[fd12::1]",
+            "http://engines",
+            "http://100.64.0.1",
+        ] {
             assert_eq!(reach(text), Reach::Private, "{text}");
         }
-        for text in ["http://127.0.0.1", "http://[::1]", "http://localhost:8000", "http://[::ffff:127.0.0.1]"] {
+        for text in ["http://127.0.0.1", "http://[::1]", "http://localhost:8000", "http://[::ffff:127.0.0.1]"]
+        {
             assert_eq!(reach(text), Reach::Loopback, "{text}");
         }
         assert_eq!(reach("https://api.example.com"), Reach::Public);

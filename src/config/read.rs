@@ -229,6 +229,7 @@ macro_rules! record {
         #[derive(Clone, Debug)]
         pub(crate) struct $name {
             /// Where it stands.
+            #[allow(dead_code, reason = "not every record has a problem of its own")]
             pub place: $crate::config::read::Place,
             $( $(#[doc = $field_doc])* pub $field: $type, )*
         }
@@ -374,7 +375,9 @@ impl<const LEAST: i32, const MOST: i32> Read for Within<LEAST, MOST> {
     fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
         let number = match value.get_ref() {
             DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
-            DeValue::Integer(whole) => i64::from_str_radix(whole.as_str(), whole.radix()).ok().map(|n| n as f64),
+            DeValue::Integer(whole) => {
+                i64::from_str_radix(whole.as_str(), whole.radix()).ok().map(|n| n as f64)
+            }
             _ => {
                 reader.expected(value, "a number");
                 return None;
@@ -503,9 +506,10 @@ impl Read for Reference {
         let reference = value.get_ref().as_str().and_then(Self::parse);
         if reference.is_none() {
             reader.secrets.push(value.span());
-            let problem = Problem::error(value.span(), "expected a reference to a secret, not the secret itself")
-                .label("hidden, in case it is one")
-                .help("write \"env:NAME\" or \"file:/path\"; if a key stood here, treat it as leaked");
+            let problem =
+                Problem::error(value.span(), "expected a reference to a secret, not the secret itself")
+                    .label("hidden, in case it is one")
+                    .help("write \"env:NAME\" or \"file:/path\"; if a key stood here, treat it as leaked");
             reader.problems.push(problem);
         }
         reference

@@ -8,6 +8,7 @@ use super::problem::Problems;
 use super::secret::Secret;
 use crate::domain::{Address, Catalog};
 use crate::edge::auth;
+use crate::engine;
 
 /// A config that was found right.
 #[derive(Debug)]
@@ -119,20 +120,13 @@ pub enum UpstreamSettings {
 #[derive(Clone, Debug)]
 pub struct Simulated {
     /// The engines.
-    pub engines: Vec<Engine>,
-}
-
-/// A simulated engine.
-#[derive(Clone, Debug)]
-pub struct Engine {
-    /// What it is like.
-    pub preset: &'static str,
-    /// One way there.
-    pub network: Duration,
-    /// The share of calls that fail at once.
-    pub error_rate: f64,
-    /// The share of streams that go silent.
-    pub stall_rate: f64,
+    pub engines: Vec<engine::Settings>,
+    /// The way there, and what goes wrong. Its contact window is the pool's own.
+    pub door: engine::Door,
+    /// How long answers are (the median); absent is the simulation's own default.
+    pub answer_tokens: Option<f64>,
+    /// Seed of faults and draws.
+    pub seed: u64,
 }
 
 /// Connections to a pool over OpenAI's HTTP API.

@@ -33,6 +33,12 @@ impl KeyHash {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
+    /// The leading bytes, to search by.
+    const fn index(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Parses `sha256:` and 64 hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("sha256:")?.as_bytes();
@@ -112,7 +118,7 @@ impl Gate {
 
     fn tenant(&self, key: &str) -> Option<TenantId> {
         let hash = KeyHash::of(key);
-        let at = self.keys.binary_search_by_key(&hash.0[..8], |known| known.hash.0[..8].into()).ok()?;
+        let at = self.keys.binary_search_by_key(&hash.index(), |known| known.hash.index()).ok()?;
         let known = self.keys.get(at)?;
         bool::from(known.hash.0.ct_eq(&hash.0)).then_some(known.tenant)
     }

@@ -68,11 +68,13 @@ impl Lower<'_> {
         };
         let mutual = file.listen.as_ref().and_then(|l| l.tls.as_ref()).is_some_and(|t| t.client_ca.is_some());
         // Keys that were given but could not be read were meant to close the door.
-        let keyed = !auth.keys.is_empty() || self.dropped.contains("auth.key") || self.dropped.contains("auth");
+        let keyed =
+            !auth.keys.is_empty() || self.dropped.contains("auth.key") || self.dropped.contains("auth");
         for (key, address) in [("grpc", listen.grpc), ("http", listen.http)] {
             let Some(address) = address.filter(|a| !a.ip().to_canonical().is_loopback()) else { continue };
             if !keyed && !mutual {
-                let message = format!("`{key}` listens on {address} for everybody: there is no key in `auth`");
+                let message =
+                    format!("`{key}` listens on {address} for everybody: there is no key in `auth`");
                 let problem = self.error(at(key), message);
                 problem.label = "not loopback".to_owned();
                 problem.help = Some("add a key with `gridtie key new`, or listen on 127.0.0.1".to_owned());
@@ -82,17 +84,21 @@ impl Lower<'_> {
             let token = file.auth.as_ref().is_some_and(|a| a.place.has("admin_token").is_some());
             let admin_mutual = listen.admin_tls.as_ref().is_some_and(|t| t.client_ca.is_some());
             if !token && !admin_mutual {
-                let message = format!("`admin` listens on {address} for everybody: there is no `admin_token`");
+                let message =
+                    format!("`admin` listens on {address} for everybody: there is no `admin_token`");
                 let problem = self.error(at("admin"), message);
                 problem.label = "not loopback".to_owned();
-                problem.help = Some("add `admin_token = \"env:NAME\"` to [auth], or listen on 127.0.0.1".to_owned());
+                problem.help =
+                    Some("add `admin_token = \"env:NAME\"` to [auth], or listen on 127.0.0.1".to_owned());
             }
         }
         let all = [("grpc", listen.grpc), ("http", listen.http), ("admin", listen.admin)];
         for (i, (key, address)) in all.into_iter().enumerate() {
             let Some(address) = address else { continue };
             let clash = |other: SocketAddr| {
-                let ip_clash = other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
+                let ip_clash = other.ip() == address.ip()
+                    || other.ip().is_unspecified()
+                    || address.ip().is_unspecified();
                 other.port() == address.port() && other.port() != 0 && ip_clash
             };
             let other = all[..i].iter().find(|(_, other)| other.is_some_and(clash));

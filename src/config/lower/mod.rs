@@ -9,17 +9,16 @@ mod whole;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::problem::Problem;
 use super::raw;
 use super::read::{At, Name, unknown};
 use super::secret::{Reference, Secret, Surroundings};
-use super::settings::{Endpoint, UpstreamSettings};
-use crate::domain::{Catalog, Class, ClassId, ModelId, Tenant};
+use crate::domain::{Class, ClassId};
 
-pub(super) use whole::{Parts, lower};
+pub(in crate::config) use whole::lower;
+pub(crate) use whole::{TYPICAL_INPUT, first_token_s};
 
 /// Where secrets come from, and the problems found so far.
 #[derive(Debug)]
@@ -51,7 +50,12 @@ impl Lower<'_> {
     }
 
     /// Notes a name that is there twice. Returns whether it is new.
-    fn fresh<'n>(&mut self, seen: &mut BTreeMap<&'n str, Range<usize>>, what: &str, name: &'n At<Name>) -> bool {
+    fn fresh<'n>(
+        &mut self,
+        seen: &mut BTreeMap<&'n str, Range<usize>>,
+        what: &str,
+        name: &'n At<Name>,
+    ) -> bool {
         let taken = seen.contains_key(&*name.value.0);
         if taken {
             let message = format!("the {what} `{}` is there twice", name.value.0);
@@ -94,12 +98,7 @@ fn usual_classes() -> Vec<Class> {
     let secs = Duration::from_secs;
     vec![
         Class { ttft_target: Some(secs(1)), miss_usd: 0.01, delay_usd_per_s: 0.002, ..class("interactive") },
-        Class {
-            ttft_target: Some(secs(5)),
-            delay_usd_per_s: 0.0002,
-            deadline: secs(600),
-            ..class("agent")
-        },
+        Class { ttft_target: Some(secs(5)), delay_usd_per_s: 0.0002, deadline: secs(600), ..class("agent") },
         Class { finish_target: Some(secs(900)), deadline: secs(3600), may_wait: true, ..class("background") },
     ]
 }

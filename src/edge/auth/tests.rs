@@ -67,8 +67,15 @@ fn admin_needs_loopback_or_the_token() {
     assert_eq!(open.admin(far, &headers(&[])), Err(Refusal::Unauthenticated));
     let token = headers(&[("authorization", "Bearer admin-canary")]);
     assert_eq!(gate().admin(far, &token), Ok(()));
-    assert_eq!(gate().admin(far, &headers(&[("authorization", "Bearer admin")])), Err(Refusal::Unauthenticated));
-    assert_eq!(gate().admin(loopback, &headers(&[])), Err(Refusal::Unauthenticated), "a token is for everybody");
+    assert_eq!(
+        gate().admin(far, &headers(&[("authorization", "Bearer admin")])),
+        Err(Refusal::Unauthenticated)
+    );
+    assert_eq!(
+        gate().admin(loopback, &headers(&[])),
+        Err(Refusal::Unauthenticated),
+        "a token is for everybody"
+    );
 }
 
 #[test]
