@@ -5,6 +5,7 @@
 pub mod call;
 pub mod clock;
 pub mod config;
+pub mod dialect;
 pub mod domain;
 pub mod edge;
 pub mod engine;

@@ -4,3 +4,5 @@
 //! decides nothing about routing.
 
 pub mod auth;
+pub mod listen;
+pub mod status;
