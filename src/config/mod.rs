@@ -20,8 +20,8 @@ pub use problem::{Problem, Problems, Severity};
 pub use schema::schema;
 pub use secret::{Reference, Secret, Surroundings};
 pub use settings::{
-    Checked, DnsName, Endpoint, Grpc, Limits, Listen, Log, LogFormat, OpenAi, Policy, Routing, Simulated,
-    Tls, UpstreamSettings,
+    Checked, DnsName, Endpoint, Grpc, Limits, Listen, Log, LogFormat, Policy, Routing, Simulated, Tls,
+    UpstreamSettings,
 };
 
 use std::path::Path;
@@ -95,6 +95,7 @@ pub fn load_str(
         endpoints: parts.endpoints,
         resolve_every: parts.resolve_every,
         limits: parts.limits,
+        flow: parts.flow,
         log: parts.log,
         drain_grace: parts.drain_grace,
         warnings,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::read::{Amount, At, Bytes, Name, Share, Within, record, words};
 use super::secret::Reference;
 use crate::domain::Timestamp;
+use crate::upstream::openai::Flavour;
 
 record! {
     /// A Gridtie config.
@@ -110,14 +111,24 @@ record! {
     Limits as "limits" {
         /// A request's body; default 32MiB.
         body: Option<At<Bytes>>,
-        /// A request's headers; default 32KiB.
-        headers: Option<At<Bytes>>,
-        /// Calls that may wait for a decision at once; default 4096.
-        waiting: Option<At<u32>>,
-        /// Calls in the router at once; default 20000.
-        calls: Option<At<u32>>,
+        /// Connections at once, a listener; default 10000.
+        connections: Option<At<u32>>,
         /// Calls at once on one HTTP/2 connection; default 128.
         streams: Option<At<u32>>,
+        /// Calls that may wait for a pool at once; default 1000.
+        waiting: Option<At<u32>>,
+    }
+}
+
+words! {
+    /// Where the line of each call goes.
+    CallLog as "sink" {
+        /// Standard output.
+        Stdout = "stdout",
+        /// Standard error.
+        Stderr = "stderr",
+        /// Nowhere.
+        Off = "off",
     }
 }
 
@@ -138,6 +149,8 @@ record! {
         filter: Option<At<String>>,
         /// `text` or `json`; default text on a terminal, json otherwise.
         format: Option<LogFormat>,
+        /// Where the line of each call goes: `stdout` (default), `stderr` or `off`.
+        calls: Option<CallLog>,
     }
 }
 
@@ -251,7 +264,7 @@ record! {
         /// Loopback and private addresses may be dialled; default only for owned pools.
         allow_private: Option<bool>,
         /// kind = "openai": whose variety of the API; default generic.
-        flavour: Option<At<String>>,
+        flavour: Option<Flavour>,
         /// kind = "openai": the path before `/chat/completions`; default the flavour's own.
         base_path: Option<At<String>>,
         /// kind = "openai": an egress proxy, `http://host:port`.

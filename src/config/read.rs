@@ -16,6 +16,7 @@ use super::quantity;
 use super::secret::Reference;
 use crate::domain::Timestamp;
 use crate::domain::names::{nearest, shown};
+use crate::upstream::openai::Flavour;
 
 /// A value of the tree with its place.
 pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
@@ -517,5 +518,22 @@ impl Read for Reference {
 
     fn schema(_: &mut Definitions) -> Json {
         json!({ "type": "string", "pattern": "^(env:[A-Za-z0-9_]+|file:.+)$" })
+    }
+}
+
+/// Whose variety of OpenAI's API; the upstream knows the words.
+impl Read for Flavour {
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        let text = reader.text(value, "a flavour")?;
+        let flavour = Self::by_name(text);
+        if flavour.is_none() {
+            let known = Self::NAMES.iter().map(|(_, name)| *name);
+            reader.problems.push(unknown("flavour", text, known, value.span(), ""));
+        }
+        flavour
+    }
+
+    fn schema(_: &mut Definitions) -> Json {
+        json!({ "enum": Self::NAMES.map(|(_, name)| name) })
     }
 }

@@ -94,6 +94,11 @@ impl fmt::Debug for Surroundings {
 }
 
 impl Surroundings {
+    /// True if references are taken for granted, so that what they stand for cannot be checked.
+    pub(super) const fn unread(&self) -> bool {
+        matches!(self, Self::Unread)
+    }
+
     /// Reads a secret. A trailing line break is not part of it. The error says what is wrong, without the reference
     /// and without a value.
     pub fn read(&self, reference: &Reference, folder: &Path) -> Result<Secret, String> {

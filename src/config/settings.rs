@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::problem::Problems;
 use super::secret::Secret;
 use crate::domain::{Address, Catalog};
-use crate::edge::auth;
-use crate::engine;
+use crate::edge::{auth, listen};
+use crate::telemetry::LogSink;
+use crate::upstream::openai;
+use crate::{engine, flow};
 
 /// A config that was found right.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Checked {
     pub resolve_every: Vec<Duration>,
     /// The most that one caller may ask of the router itself.
     pub limits: Limits,
+    /// How calls are carried out.
+    pub flow: flow::Settings,
     /// What is logged, and how.
     pub log: Log,
     /// How long calls under way may take to finish when the router goes down.
@@ -56,7 +60,7 @@ pub struct Listen {
     pub admin_tls: Option<Tls>,
 }
 
-/// A server's TLS identity. All PEM.
+/// A server's TLS identity. All PEM, and known to work together (unless secrets were not read at all).
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// The certificate chain.
@@ -65,6 +69,14 @@ pub struct Tls {
     pub key: Secret,
     /// Roots of clients; with them a client must show a certificate.
     pub client_ca: Option<Secret>,
+}
+
+impl Tls {
+    /// For a listener.
+    pub fn build(&self) -> Result<listen::Tls, listen::TlsError> {
+        let client_ca = self.client_ca.as_ref().map(|pem| pem.expose().as_bytes());
+        listen::Tls::from_pem(self.cert.expose().as_bytes(), self.key.expose().as_bytes(), client_ca)
+    }
 }
 
 /// How a pool is chosen.
@@ -111,7 +123,7 @@ pub enum UpstreamSettings {
     /// Engines inside this process.
     Simulated(Simulated),
     /// OpenAI's HTTP API.
-    OpenAi(OpenAi),
+    OpenAi(openai::Settings),
     /// `gridtie.v1.Inference`.
     Grpc(Grpc),
 }
@@ -127,25 +139,6 @@ pub struct Simulated {
     pub answer_tokens: Option<f64>,
     /// Seed of faults and draws.
     pub seed: u64,
-}
-
-/// Connections to a pool over OpenAI's HTTP API.
-#[derive(Clone, Debug)]
-pub struct OpenAi {
-    /// Whose variety.
-    pub flavour: String,
-    /// Path before `/chat/completions`; absent is the flavour's own.
-    pub base_path: Option<String>,
-    /// The key at the provider.
-    pub key: Option<Secret>,
-    /// Roots to trust, PEM; absent is the system's.
-    pub ca: Option<Secret>,
-    /// An egress proxy.
-    pub proxy: Option<String>,
-    /// Loopback and private addresses may be dialled.
-    pub allow_private: bool,
-    /// Limit for connecting.
-    pub connect_timeout: Duration,
 }
 
 /// Connections to a pool over gRPC.
@@ -166,22 +159,17 @@ pub struct Grpc {
 pub struct Limits {
     /// Bytes of a request's body.
     pub body: u64,
-    /// Bytes of a request's headers.
-    pub headers: u32,
-    /// Calls that wait for a decision.
-    pub waiting: u32,
-    /// Calls in the router.
-    pub calls: u32,
-    /// Calls on one HTTP/2 connection.
+    /// Connections at once, a listener.
+    pub connections: u32,
+    /// Calls at once on one HTTP/2 connection.
     pub streams: u32,
 }
 
 impl Default for Limits {
-    /// 32 MiB hold a long conversation with a few pictures; 32 KiB are what HTTP servers commonly take; 20,000 calls
-    /// are what one process can hold file descriptors for; 128 streams are what an HTTP/2 window of a usual size can
-    /// feed.
+    /// 32 MiB hold a long conversation with a few pictures; 10,000 connections are half of what a process may usually
+    /// open, the other half being for the way out; 128 streams are what a window of a usual size can feed.
     fn default() -> Self {
-        Self { body: 32 << 20, headers: 32 << 10, waiting: 4096, calls: 20_000, streams: 128 }
+        Self { body: 32 << 20, connections: 10_000, streams: 128 }
     }
 }
 
@@ -192,6 +180,8 @@ pub struct Log {
     pub filter: String,
     /// The form; absent is text on a terminal, JSON otherwise.
     pub format: Option<LogFormat>,
+    /// Where the line of each call goes.
+    pub calls: LogSink,
 }
 
 /// The form of log lines.

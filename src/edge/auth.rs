@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
@@ -75,6 +76,8 @@ pub struct ClientKey {
     pub hash: KeyHash,
     /// Whose it is.
     pub tenant: TenantId,
+    /// How it begins, for people: `gtk_` and a few characters that open nothing.
+    pub prefix: Option<Arc<str>>,
 }
 
 /// What an operator may set.

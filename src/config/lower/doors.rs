@@ -8,6 +8,8 @@ use crate::config::read::{At, Bytes};
 use crate::config::settings::{Limits, Listen, Log, LogFormat, Tls};
 use crate::domain::{Tenant, TenantId};
 use crate::edge::auth::{self, ClientKey, KEY_PREFIX, KeyHash};
+use crate::flow;
+use crate::telemetry::LogSink;
 
 /// Names of the listeners with their default addresses; design: loopback, so that nothing is open by accident.
 const LISTENERS: [(&str, SocketAddr); 3] = [
@@ -57,7 +59,17 @@ impl Lower<'_> {
         // All three are read before any is missed, so that every problem shows.
         let (cert, key) = (self.secret(&tls.cert), self.secret(&tls.key));
         let client_ca = self.secret_if(tls.client_ca.as_ref());
-        Some(Tls { cert: cert?, key: key?, client_ca })
+        let missing_ca = tls.client_ca.is_some() && client_ca.is_none();
+        let read = Tls { cert: cert?, key: key?, client_ca };
+        if missing_ca || self.surroundings.unread() {
+            return Some(read);
+        }
+        if let Err(why) = read.build() {
+            let problem = self.error(tls.place.span.clone(), format!("this is no TLS identity: {why}"));
+            problem.help =
+                Some("`cert` is the chain, leaf first; `key` is its private key; both PEM".to_owned());
+        }
+        Some(read)
     }
 
     /// Refuses a door that is open to strangers, and two listeners at one port.
@@ -129,7 +141,8 @@ impl Lower<'_> {
                 tenants.push(Tenant { name: key.tenant.0.as_str().into() });
                 tenants.len() - 1
             });
-            keys.push(ClientKey { hash, tenant: TenantId(tenant as u16) });
+            let prefix = key.prefix.as_deref().map(Into::into);
+            keys.push(ClientKey { hash, tenant: TenantId(tenant as u16), prefix });
         }
         auth::Settings { keys, admin_token }
     }
@@ -154,11 +167,16 @@ impl Lower<'_> {
         let Some(raw) = raw else { return usual };
         Limits {
             body: self.bytes(raw.body.as_ref(), usual.body, 1 << 30),
-            headers: self.bytes(raw.headers.as_ref(), u64::from(usual.headers), 1 << 20) as u32,
-            waiting: self.at_least_one(raw.waiting.as_ref(), usual.waiting),
-            calls: self.at_least_one(raw.calls.as_ref(), usual.calls),
+            connections: self.at_least_one(raw.connections.as_ref(), usual.connections),
             streams: self.at_least_one(raw.streams.as_ref(), usual.streams),
         }
+    }
+
+    pub(super) fn flow(&mut self, raw: Option<&raw::Limits>) -> flow::Settings {
+        let usual = flow::Settings::default();
+        let max_waiting =
+            raw.and_then(|limits| limits.waiting.as_ref()).map_or(usual.max_waiting, |n| n.value as usize);
+        flow::Settings { max_waiting, ..usual }
     }
 
     fn bytes(&mut self, given: Option<&At<Bytes>>, usual: u64, most: u64) -> u64 {
@@ -191,6 +209,11 @@ impl Lower<'_> {
                 raw::LogFormat::Text => LogFormat::Text,
                 raw::LogFormat::Json => LogFormat::Json,
             }),
+            calls: match raw.and_then(|log| log.calls) {
+                Some(raw::CallLog::Stdout) | None => LogSink::Stdout,
+                Some(raw::CallLog::Stderr) => LogSink::Stderr,
+                Some(raw::CallLog::Off) => LogSink::Off,
+            },
         }
     }
 }

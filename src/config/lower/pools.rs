@@ -9,9 +9,10 @@ use super::Lower;
 use crate::config::origin::{Origin, Reach};
 use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
-use crate::config::settings::{DnsName, Endpoint, Grpc, OpenAi, Simulated, UpstreamSettings};
+use crate::config::settings::{DnsName, Endpoint, Grpc, Simulated, UpstreamSettings};
 use crate::domain::{Address, ContactWindow, EnginePrior, Pool, Tenure, Timestamp};
 use crate::engine;
+use crate::upstream::openai;
 
 /// A pool with more endpoints than this is a mistake, or several pools.
 const ENDPOINTS_MAX: usize = 256;
@@ -185,7 +186,7 @@ impl Lower<'_> {
         (UpstreamSettings::Simulated(simulated), endpoints, (prior, Some(round_trip)))
     }
 
-    fn openai(&mut self, raw: &raw::Pool) -> OpenAi {
+    fn openai(&mut self, raw: &raw::Pool) -> openai::Settings {
         for (key, text, sound) in [
             ("base_path", &raw.base_path, is_path as fn(&str) -> bool),
             ("egress_proxy", &raw.egress_proxy, is_proxy),
@@ -198,18 +199,16 @@ impl Lower<'_> {
                 _ => "it is `http://host:port`, without user and password".to_owned(),
             });
         }
-        if let Some(flavour) = raw.flavour.as_ref().filter(|f| !FLAVOURS.contains(&&*f.value)) {
-            self.note(unknown("flavour", &flavour.value, FLAVOURS.into_iter(), flavour.span.clone(), ""));
-        }
         let Grpc { key, ca, allow_private, connect_timeout } = self.grpc(raw);
-        OpenAi {
-            flavour: raw.flavour.as_ref().map_or_else(|| "generic".to_owned(), |f| f.value.clone()),
+        openai::Settings {
+            flavour: raw.flavour.unwrap_or_default(),
             base_path: raw.base_path.as_ref().map(|path| path.value.clone()),
-            key,
-            ca,
+            key: key.map(|key| key.value().clone()),
+            ca_pem: ca.map(|pem| pem.expose().to_owned()),
             proxy: raw.egress_proxy.as_ref().map(|proxy| proxy.value.clone()),
             allow_private,
             connect_timeout,
+            ..openai::Settings::default()
         }
     }
 
@@ -219,12 +218,17 @@ impl Lower<'_> {
         if connect_timeout.is_zero() || connect_timeout > Duration::from_secs(60) {
             self.error(raw.place.key("connect"), "expected a time above zero and at most 60s");
         }
-        Grpc {
-            key: self.secret_if(raw.key.as_ref()),
-            ca: self.secret_if(raw.ca.as_ref()),
-            allow_private: allow_private(raw),
-            connect_timeout,
+        let key = self.secret_if(raw.key.as_ref());
+        if let (Some(reference), Some(secret)) = (&raw.key, &key)
+            && http::HeaderValue::from_str(secret.expose()).is_err()
+        {
+            let message = format!(
+                "what `{}` holds cannot be a key: it has line breaks or odd characters",
+                reference.value
+            );
+            self.error(reference.span.clone(), message);
         }
+        Grpc { key, ca: self.secret_if(raw.ca.as_ref()), allow_private: allow_private(raw), connect_timeout }
     }
 
     fn endpoints(&mut self, raw: &raw::Pool) -> Vec<Endpoint> {
@@ -280,9 +284,6 @@ impl Lower<'_> {
         }
     }
 }
-
-/// Flavours of OpenAI's API.
-const FLAVOURS: [&str; 8] = ["openai", "vllm", "sglang", "tgi", "llamacpp", "openrouter", "azure", "generic"];
 
 /// Owned capacity is usually next door; a metered pool that is there is more likely a trick.
 fn allow_private(raw: &raw::Pool) -> bool {

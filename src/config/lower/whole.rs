@@ -12,6 +12,7 @@ use crate::config::secret::Surroundings;
 use crate::config::settings::{Endpoint, Limits, Listen, Log, Policy, Routing, UpstreamSettings};
 use crate::domain::{AskKind, Catalog, Offer, PoolId, Tenant};
 use crate::edge::auth;
+use crate::flow;
 
 /// A [`PoolId`] is 16 bits; a decision looks at every pool.
 const POOLS_MAX: usize = 256;
@@ -33,6 +34,7 @@ pub(in crate::config) struct Parts {
     pub endpoints: Vec<Vec<Endpoint>>,
     pub resolve_every: Vec<Duration>,
     pub limits: Limits,
+    pub flow: flow::Settings,
     pub log: Log,
     pub drain_grace: Duration,
 }
@@ -79,6 +81,7 @@ impl Lower<'_> {
             endpoints,
             resolve_every,
             limits: self.limits(file.limits.as_ref()),
+            flow: self.flow(file.limits.as_ref()),
             log: self.log(file.log.as_ref()),
             drain_grace: file.shutdown.as_ref().and_then(|s| s.grace).unwrap_or(GRACE),
         }

@@ -1,7 +1,8 @@
 use super::*;
 
 fn gate() -> Gate {
-    let key = |key: &str, tenant| ClientKey { hash: KeyHash::of(key), tenant: TenantId(tenant) };
+    let key =
+        |key: &str, tenant| ClientKey { hash: KeyHash::of(key), tenant: TenantId(tenant), prefix: None };
     let keys = (1..100).map(|n| key(&format!("gtk_{n}"), n)).collect();
     Gate::new(Settings { keys, admin_token: Some("admin-canary".to_owned().into()) })
 }
