@@ -5,4 +5,5 @@
 
 pub mod auth;
 pub mod listen;
+pub mod openai;
 pub mod status;

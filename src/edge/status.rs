@@ -366,8 +366,14 @@ impl HttpFault {
                 .message("The body must be JSON: send `content-type: application/json`."),
             Self::Method { allow } => wire(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
                 .message(format!("This path takes {allow} only.")),
-            Self::Path { asked, nearest } => wire(StatusCode::NOT_FOUND, "unknown_path")
-                .message(format!("There is no `{}` here. The nearest is {nearest}.", shown(asked))),
+            Self::Path { asked, nearest, all } => {
+                let hint = nearest.map_or_else(
+                    || format!("There are: {}.", all.join(", ")),
+                    |nearest| format!("Did you mean {nearest}?"),
+                );
+                wire(StatusCode::NOT_FOUND, "unknown_path")
+                    .message(format!("There is no `{}` here. {hint}", shown(asked)))
+            }
         }
     }
 }
