@@ -17,11 +17,11 @@ mod settings;
 
 pub(crate) use lower::{TYPICAL_INPUT, first_token_s};
 pub use problem::{Problem, Problems, Severity};
+pub(crate) use read::is_name;
 pub use schema::schema;
-pub use secret::{Reference, Secret, Surroundings};
+pub use secret::{Reference, Secret, Surroundings, no_color};
 pub use settings::{
-    Checked, DnsName, Endpoint, Grpc, Limits, Listen, Log, LogFormat, Policy, Routing, Simulated, Tls,
-    UpstreamSettings,
+    Checked, Grpc, Limits, Listen, Log, LogFormat, Policy, Routing, Simulated, Tls, UpstreamSettings,
 };
 
 use std::path::Path;
@@ -67,20 +67,22 @@ pub fn load_str(
 ) -> Result<Checked, Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader::default();
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        reader.problems.push(Problem::error(span, error.message().trim_end()));
-    }
     let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
     let file = raw::File::read(&root, &mut reader);
     let Reader { mut problems, mut secrets, dropped } = reader;
-    // Half a tree would have meanings that nobody meant.
-    let parts = file.filter(|_| errors.is_empty()).map(|file| {
-        let (parts, found, found_secrets) = lower::lower(&file, &dropped, surroundings, folder);
+    let mut parts = None;
+    if !errors.is_empty() {
+        // What a broken text would mean otherwise is of no interest to anybody.
+        let of = |error: &toml::de::Error| {
+            Problem::error(error.span().unwrap_or(0..0), error.message().trim_end())
+        };
+        problems = errors.iter().map(of).collect();
+    } else if let Some(file) = file {
+        let (lowered, found, found_secrets) = lower::lower(&file, &dropped, surroundings, folder);
         problems.extend(found);
         secrets.extend(found_secrets);
-        parts
-    });
+        parts = Some(lowered);
+    }
     let warnings = Problems::new(name, text, &secrets, problems).into_warnings()?;
     let Some(parts) = parts else {
         return Err(warnings);
@@ -93,7 +95,6 @@ pub fn load_str(
         routing: parts.routing,
         upstreams: parts.upstreams,
         endpoints: parts.endpoints,
-        resolve_every: parts.resolve_every,
         limits: parts.limits,
         flow: parts.flow,
         log: parts.log,

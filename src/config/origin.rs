@@ -5,6 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::domain::Reach;
+
 /// A parsed origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Origin {
@@ -20,23 +22,8 @@ pub(super) struct Origin {
     pub text: Arc<str>,
 }
 
-/// What an origin is near to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Reach {
-    /// The internet, or a name that does not tell.
-    Public,
-    /// This machine.
-    Loopback,
-    /// A private network.
-    Private,
-    /// Never an endpoint: link-local, metadata services, multicast, unspecified.
-    Forbidden,
-}
-
-/// Metadata services under names and under addresses outside the link-local range.
+/// Metadata services under names.
 const METADATA_NAMES: [&str; 4] = ["metadata", "metadata.google.internal", "metadata.goog", "instance-data"];
-const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 impl Origin {
     /// Parses `https://host`, `http://host:port`, `dns+http://name:port`. The error says what is wrong and never shows
@@ -84,7 +71,7 @@ impl Origin {
     pub(super) fn reach(&self) -> Reach {
         let name = self.host.trim_end_matches('.').to_ascii_lowercase();
         match self.host.parse::<IpAddr>() {
-            Ok(ip) => reach(ip),
+            Ok(ip) => Reach::of(ip),
             Err(_) if METADATA_NAMES.contains(&&*name) => Reach::Forbidden,
             Err(_) if name == "localhost" || name.ends_with(".localhost") => Reach::Loopback,
             Err(_) if name.ends_with(".internal") || name.ends_with(".svc") || name.ends_with(".local") => {
@@ -121,36 +108,6 @@ fn split(authority: &str) -> Result<(&str, Option<&str>), &'static str> {
         return Err("its host is an odd spelling of an address; write all four parts in decimal");
     }
     Ok((host, port))
-}
-
-/// How near an address is.
-pub(super) fn reach(ip: IpAddr) -> Reach {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            if ip.is_link_local() || ip.is_multicast() || a == 0 || a >= 240 || METADATA_V4.contains(&ip) {
-                Reach::Forbidden
-            } else if ip.is_loopback() {
-                Reach::Loopback
-            } else if ip.is_private() || (a == 100 && (64..128).contains(&b)) {
-                Reach::Private
-            } else {
-                Reach::Public
-            }
-        }
-        IpAddr::V6(ip) => {
-            let link_local = ip.segments()[0] & 0xffc0 == 0xfe80;
-            if link_local || ip.is_multicast() || ip.is_unspecified() || ip == METADATA_V6 {
-                Reach::Forbidden
-            } else if ip.is_loopback() {
-                Reach::Loopback
-            } else if ip.segments()[0] & 0xfe00 == 0xfc00 {
-                Reach::Private
-            } else {
-                Reach::Public
-            }
-        }
-    }
 }
 
 #[cfg(test)]

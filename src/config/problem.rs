@@ -32,10 +32,11 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// An error at a place.
+    /// An error at a place. `0..0` is the file as a whole.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
         let (message, label) = (message.into(), String::new());
-        Self { severity: Severity::Error, message, span: Some(span), label, help: None }
+        let span = Some(span).filter(|span| *span != (0..0));
+        Self { severity: Severity::Error, message, span, label, help: None }
     }
 
     /// A warning at a place.
@@ -45,7 +46,7 @@ impl Problem {
 
     /// An error of the file as a whole.
     pub fn whole(message: impl Into<String>) -> Self {
-        Self { span: None, ..Self::error(0..0, message) }
+        Self::error(0..0, message)
     }
 
     /// With words at the place.
@@ -171,11 +172,12 @@ fn masked(text: &str, spans: &[Range<usize>]) -> String {
         let end = line_start + line.trim_end().len();
         for (at, _) in line.match_indices('=') {
             let left = line[..at].trim_end().trim_end_matches(['"', '\'']).to_ascii_lowercase();
-            let right = line[at + 1..].trim_start().trim_start_matches(['"', '\'']);
-            let reference = right.starts_with("env:") || right.starts_with("file:");
+            let right = line[at + 1..].trim_start();
+            let value = right.trim_start_matches(['"', '\'']);
+            let reference = value.starts_with("env:") || value.starts_with("file:");
             let secret = SECRET_WORDS.iter().any(|w| left.ends_with(w)) && !left.ends_with("first_token");
             if secret && !reference {
-                blank(line_start + at + 1..end);
+                blank(line_start + line.len() - right.len()..end);
             }
         }
         line_start += line.len();

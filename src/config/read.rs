@@ -482,11 +482,16 @@ pub(crate) struct Name(pub String);
 /// Longer names would be cut in logs and metrics.
 const NAME_MAX: usize = 128;
 
+/// Is it a [`Name`]?
+pub(crate) fn is_name(text: &str) -> bool {
+    let sound = |c: char| c.is_ascii_graphic() && !matches!(c, ',' | '"' | '\'' | '\\' | '`' | '{' | '}');
+    (1..=NAME_MAX).contains(&text.len()) && text.chars().all(sound)
+}
+
 impl Read for Name {
     fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
         let text = reader.text(value, "a name")?;
-        let sound = |c: char| c.is_ascii_graphic() && !matches!(c, ',' | '"' | '\'' | '\\' | '`' | '{' | '}');
-        if (1..=NAME_MAX).contains(&text.len()) && text.chars().all(sound) {
+        if is_name(text) {
             return Some(Self(text.to_owned()));
         }
         let problem = Problem::error(value.span(), "this cannot be a name".to_owned());

@@ -121,6 +121,11 @@ impl Surroundings {
     }
 }
 
+/// Did the user ask for no colours (<https://no-color.org>)? Here, because this is where the environment is read.
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// Reads a text file of at most `max` bytes.
 pub(super) fn file(path: &Path, max: u64) -> Result<String, String> {
     use std::io::Read;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::problem::Problems;
 use super::secret::Secret;
-use crate::domain::{Address, Catalog};
+use crate::domain::Catalog;
 use crate::edge::{auth, listen};
 use crate::telemetry::LogSink;
 use crate::upstream::openai;
-use crate::{engine, flow};
+use crate::{discover, engine, flow};
 
 /// A config that was found right.
 #[derive(Debug)]
@@ -28,9 +28,7 @@ pub struct Checked {
     /// What we speak to, by [`PoolId`](crate::domain::PoolId).
     pub upstreams: Vec<UpstreamSettings>,
     /// Where that is, by [`PoolId`](crate::domain::PoolId).
-    pub endpoints: Vec<Vec<Endpoint>>,
-    /// How often DNS names are looked up, by [`PoolId`](crate::domain::PoolId).
-    pub resolve_every: Vec<Duration>,
+    pub endpoints: Vec<discover::Endpoints>,
     /// The most that one caller may ask of the router itself.
     pub limits: Limits,
     /// How calls are carried out.
@@ -58,6 +56,17 @@ pub struct Listen {
     pub tls: Option<Tls>,
     /// TLS of admin.
     pub admin_tls: Option<Tls>,
+}
+
+impl Policy {
+    /// The word in configs and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Price => "price",
+            Self::Ordered => "ordered",
+            Self::Weighted => "weighted",
+        }
+    }
 }
 
 /// A server's TLS identity. All PEM, and known to work together (unless secrets were not read at all).
@@ -95,26 +104,6 @@ pub enum Policy {
     Ordered,
     /// By each pool's weight.
     Weighted,
-}
-
-/// Where an endpoint is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Endpoint {
-    /// There.
-    Fixed(Arc<Address>),
-    /// At every address that a name resolves to.
-    Dns(DnsName),
-}
-
-/// A DNS name that stands for many endpoints.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct DnsName {
-    /// `http://name:port` or `https://name:port`: the origin of every endpoint found.
-    pub origin: Arc<str>,
-    /// The name.
-    pub host: Arc<str>,
-    /// The port.
-    pub port: u16,
 }
 
 /// What we speak to.

@@ -145,6 +145,8 @@ impl Lower<'_> {
                 );
                 let problem = self.error(deadline_at.clone(), message);
                 problem.label = "every call that misses the target would be cut off".to_owned();
+                problem.help =
+                    Some("set a `deadline` above the target, best at twice the target or more".to_owned());
             }
         }
         if deadline.is_zero() || deadline > DEADLINE_MAX {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Lower;
+use super::pools::tenure;
 use crate::config::raw;
-use crate::config::read::{Amount, At, unknown};
+use crate::config::read::{Amount, At, Name, unknown};
 use crate::domain::{AskKind, Capabilities, Model, ModelId, Offer, OfferId, PoolId, Price, Prices, Tenure};
 
 /// A [`ModelId`] is 16 bits; metrics and tables are kept for each model.
@@ -49,6 +50,7 @@ impl Lower<'_> {
     pub(super) fn offers(
         &mut self,
         (id, pool): (PoolId, &raw::Pool),
+        by_price: bool,
         models: &mut [Model],
         offers: &mut Vec<Offer>,
     ) {
@@ -59,7 +61,12 @@ impl Lower<'_> {
         }
         for offer in &pool.offer {
             let name = &*offer.model.value.0;
-            let Some(at) = models.iter().position(|m| *m.name == *name) else {
+            let at = models.iter().position(|m| *m.name == *name);
+            let kind = at.map_or(AskKind::Chat, |at| models[at].kind);
+            // Also for an unknown model, so that every problem shows.
+            let capabilities = self.capabilities(offer, kind);
+            self.numbers_of(pool, offer, by_price);
+            let Some(at) = at else {
                 self.unknown_model(&offer.model, models);
                 continue;
             };
@@ -74,12 +81,18 @@ impl Lower<'_> {
                 return;
             }
             models[at].offers.push(OfferId(offers.len() as u16));
-            let tenure = super::pools::tenure(pool);
-            offers.push(self.offer(id, ModelId(at as u16), (tenure, offer), &models[at]));
+            offers.push(Offer {
+                pool: id,
+                model: ModelId(at as u16),
+                upstream_model: offer.upstream.as_deref().unwrap_or(name).into(),
+                prices: prices(offer),
+                context_window: offer.context.as_ref().map(|c| c.value),
+                capabilities,
+            });
         }
     }
 
-    fn unknown_model(&mut self, name: &At<crate::config::read::Name>, models: &[Model]) {
+    fn unknown_model(&mut self, name: &At<Name>, models: &[Model]) {
         let span = name.span.clone();
         if let Some(model) = models.iter().find(|m| m.aliases.iter().any(|a| **a == *name.value.0)) {
             let message = format!("`{}` is an alias of the model `{}`", name.value.0, model.name);
@@ -90,38 +103,21 @@ impl Lower<'_> {
         }
     }
 
-    fn offer(
-        &mut self,
-        pool: PoolId,
-        id: ModelId,
-        (tenure, offer): (Tenure, &raw::Offer),
-        model: &Model,
-    ) -> Offer {
+    fn numbers_of(&mut self, pool: &raw::Pool, offer: &raw::Offer, by_price: bool) {
         if let Some(context) = offer.context.as_ref().filter(|c| c.value == 0) {
             let problem = self.error(context.span.clone(), "a context window of 0 tokens serves nobody");
             problem.help = Some("leave the key out if it is unknown".to_owned());
         }
-        if tenure == Tenure::Metered && offer.input.is_none() && offer.output.is_none() {
-            self.note_unpriced(offer);
+        let unpriced = offer.place.has("input").is_none() && offer.place.has("output").is_none();
+        if by_price && unpriced && tenure(pool) == Tenure::Metered {
+            let message = format!("the offer of `{}` is metered and has no prices", offer.model.value.0);
+            let problem = self.warn(offer.model.span.clone(), message);
+            problem.label = "looks free to the policy `price`".to_owned();
+            problem.help = Some(
+                "add `input` and `output` in dollars per million tokens, or set `policy = \"ordered\"` in [routing]"
+                    .to_owned(),
+            );
         }
-        Offer {
-            pool,
-            model: id,
-            upstream_model: offer.upstream.as_deref().unwrap_or(&model.name).into(),
-            prices: prices(offer),
-            context_window: offer.context.as_ref().map(|c| c.value),
-            capabilities: self.capabilities(offer, model.kind),
-        }
-    }
-
-    fn note_unpriced(&mut self, offer: &raw::Offer) {
-        let message = format!("the offer of `{}` is metered and has no prices", offer.model.value.0);
-        let problem = self.warn(offer.model.span.clone(), message);
-        problem.label = "looks free to the policy `price` and is not billed".to_owned();
-        problem.help = Some(
-            "add `input` and `output` in dollars per million tokens, or set `policy = \"ordered\"` in [routing]"
-                .to_owned(),
-        );
     }
 
     fn capabilities(&mut self, offer: &raw::Offer, kind: AskKind) -> Capabilities {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Lower;
-use crate::config::origin::{Origin, Reach};
+use crate::config::origin::Origin;
 use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
-use crate::config::settings::{DnsName, Endpoint, Grpc, Simulated, UpstreamSettings};
-use crate::domain::{Address, ContactWindow, EnginePrior, Pool, Tenure, Timestamp};
+use crate::config::settings::{Grpc, Simulated, UpstreamSettings};
+use crate::discover::{self, DnsName};
+use crate::domain::{Address, ContactWindow, EnginePrior, Pool, Reach, Tenure, Timestamp};
 use crate::engine;
 use crate::upstream::openai;
 
@@ -64,8 +65,7 @@ const fn kind_word(kind: PoolKind) -> &'static str {
 pub(super) struct Lowered {
     pub pool: Pool,
     pub upstream: UpstreamSettings,
-    pub endpoints: Vec<Endpoint>,
-    pub resolve_every: Duration,
+    pub endpoints: discover::Endpoints,
 }
 
 impl Lower<'_> {
@@ -100,13 +100,7 @@ impl Lower<'_> {
             engine_prior: expected(engine_prior, raw.expect.as_ref()),
             name,
         };
-        let resolve_every = raw.resolve.as_ref().map_or(RESOLVE_USUAL, |every| {
-            if !RESOLVE.contains(&every.value) {
-                self.error(every.span.clone(), "expected a time from 1s to 1h");
-            }
-            every.value
-        });
-        Lowered { pool, upstream, endpoints, resolve_every }
+        Lowered { pool, upstream, endpoints }
     }
 
     fn keys_of_the_kind(&mut self, pool: &raw::Pool) {
@@ -114,11 +108,8 @@ impl Lower<'_> {
         for (key, kinds) in KEYS_BY_KIND {
             let Some(span) = pool.place.has(key) else { continue };
             if !kinds.contains(&kind) {
-                let message = format!(
-                    "`{key}` is not for a pool of kind \"{}\": `{}`",
-                    kind_word(kind),
-                    pool.name.value.0
-                );
+                let (pool, kind) = (&pool.name.value.0, kind_word(kind));
+                let message = format!("the pool `{pool}` is of kind \"{kind}\", which has no `{key}`");
                 let problem = self.error(span, message);
                 let words = kinds.iter().map(|k| format!("kind = \"{}\"", kind_word(*k))).collect::<Vec<_>>();
                 problem.label = format!("only for {}", words.join(" and "));
@@ -146,7 +137,7 @@ impl Lower<'_> {
     fn simulated(
         &mut self,
         raw: &raw::Pool,
-    ) -> (UpstreamSettings, Vec<Endpoint>, (EnginePrior, Option<Duration>)) {
+    ) -> (UpstreamSettings, discover::Endpoints, (EnginePrior, Option<Duration>)) {
         let pool = &*raw.name.value.0;
         if raw.engine.is_empty() && !self.dropped.contains("pool.engine") {
             let problem =
@@ -176,9 +167,9 @@ impl Lower<'_> {
         }
         let endpoints = (0..engines.len()).map(|i| {
             let origin = format!("sim://{pool}/{i}").into();
-            Endpoint::Fixed(Arc::new(Address { origin, socket: None }))
+            Arc::new(Address { origin, socket: None })
         });
-        let endpoints = endpoints.collect();
+        let endpoints = discover::Endpoints { fixed: endpoints.collect(), ..Default::default() };
         let prior = engines.first().map(engine::Settings::prior).unwrap_or_default();
         let round_trip = 2 * door.delay;
         let answer_tokens = raw.answer_tokens.map(|tokens| tokens.0);
@@ -192,7 +183,7 @@ impl Lower<'_> {
             ("egress_proxy", &raw.egress_proxy, is_proxy),
         ] {
             let Some(text) = text.as_ref().filter(|text| !sound(&text.value)) else { continue };
-            self.secrets.push(text.span.clone());
+            self.hide_password(text);
             let problem = self.error(text.span.clone(), format!("this is no `{key}`"));
             problem.help = Some(match key {
                 "base_path" => "it begins with `/`, for example \"/v1\", without `?` and `#`".to_owned(),
@@ -231,7 +222,7 @@ impl Lower<'_> {
         Grpc { key, ca: self.secret_if(raw.ca.as_ref()), allow_private: allow_private(raw), connect_timeout }
     }
 
-    fn endpoints(&mut self, raw: &raw::Pool) -> Vec<Endpoint> {
+    fn endpoints(&mut self, raw: &raw::Pool) -> discover::Endpoints {
         let pool = &*raw.name.value.0;
         if raw.endpoints.is_empty() {
             let message = format!("the pool `{pool}` has no endpoint");
@@ -243,12 +234,16 @@ impl Lower<'_> {
             self.error(one_too_many.span.clone(), message);
         }
         let mut seen = BTreeMap::new();
-        let mut endpoints = Vec::new();
+        let mut endpoints = discover::Endpoints {
+            every: self.resolve(raw.resolve.as_ref()),
+            allow_private: allow_private(raw),
+            ..Default::default()
+        };
         for text in raw.endpoints.iter().take(ENDPOINTS_MAX) {
             let origin = match Origin::parse(&text.value) {
                 Ok(origin) => origin,
                 Err(why) => {
-                    self.secrets.push(text.span.clone());
+                    self.hide_password(text);
                     let problem = self.error(text.span.clone(), format!("this is no endpoint: {why}"));
                     problem.help = Some("for example \"https://api.example.com\"".to_owned());
                     continue;
@@ -258,9 +253,28 @@ impl Lower<'_> {
                 self.error(text.span.clone(), "this endpoint is there twice").label = "remove it".to_owned();
             }
             self.reachable(raw, text, &origin);
-            endpoints.push(endpoint(origin));
+            if origin.many {
+                endpoints.names.push(DnsName { origin: origin.text, host: origin.host, port: origin.port });
+            } else {
+                endpoints.fixed.push(Arc::new(Address { origin: origin.text, socket: None }));
+            }
         }
         endpoints
+    }
+
+    /// An address with an `@` has a password before it.
+    fn hide_password(&mut self, text: &At<String>) {
+        if text.value.contains('@') {
+            self.secrets.push(text.span.clone());
+        }
+    }
+
+    fn resolve(&mut self, every: Option<&At<Duration>>) -> Duration {
+        let Some(every) = every else { return RESOLVE_USUAL };
+        if !RESOLVE.contains(&every.value) {
+            self.error(every.span.clone(), "expected a time from 1s to 1h");
+        }
+        every.value
     }
 
     fn reachable(&mut self, raw: &raw::Pool, text: &At<String>, origin: &Origin) {
@@ -288,13 +302,6 @@ impl Lower<'_> {
 /// Owned capacity is usually next door; a metered pool that is there is more likely a trick.
 fn allow_private(raw: &raw::Pool) -> bool {
     raw.allow_private.unwrap_or(tenure(raw) == Tenure::Owned)
-}
-
-fn endpoint(origin: Origin) -> Endpoint {
-    if origin.many {
-        return Endpoint::Dns(DnsName { origin: origin.text, host: origin.host, port: origin.port });
-    }
-    Endpoint::Fixed(Arc::new(Address { origin: origin.text, socket: None }))
 }
 
 fn is_path(text: &str) -> bool {

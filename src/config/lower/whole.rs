@@ -9,10 +9,10 @@ use super::Lower;
 use crate::config::problem::Problem;
 use crate::config::raw;
 use crate::config::secret::Surroundings;
-use crate::config::settings::{Endpoint, Limits, Listen, Log, Policy, Routing, UpstreamSettings};
+use crate::config::settings::{Limits, Listen, Log, Policy, Routing, UpstreamSettings};
 use crate::domain::{AskKind, Catalog, Offer, PoolId, Tenant};
 use crate::edge::auth;
-use crate::flow;
+use crate::{discover, flow};
 
 /// A [`PoolId`] is 16 bits; a decision looks at every pool.
 const POOLS_MAX: usize = 256;
@@ -31,8 +31,7 @@ pub(in crate::config) struct Parts {
     pub auth: auth::Settings,
     pub routing: Routing,
     pub upstreams: Vec<UpstreamSettings>,
-    pub endpoints: Vec<Vec<Endpoint>>,
-    pub resolve_every: Vec<Duration>,
+    pub endpoints: Vec<discover::Endpoints>,
     pub limits: Limits,
     pub flow: flow::Settings,
     pub log: Log,
@@ -61,16 +60,15 @@ impl Lower<'_> {
         let default_class = self.default_class(file, &classes);
         let mut models = self.models(file);
         let (mut pools, mut offers): (Vec<_>, Vec<Offer>) = Default::default();
-        let (mut upstreams, mut endpoints, mut resolve_every) = <(Vec<_>, Vec<_>, Vec<_>)>::default();
+        let (mut upstreams, mut endpoints): (Vec<_>, Vec<_>) = Default::default();
         let mut seen = BTreeMap::new();
         for (i, raw) in file.pool.iter().take(POOLS_MAX).enumerate() {
             self.fresh(&mut seen, "pool", &raw.name);
             let lowered = self.pool(i as u32, raw);
-            self.offers((PoolId(i as u16), raw), &mut models, &mut offers);
+            self.offers((PoolId(i as u16), raw), policy(file) == Policy::Price, &mut models, &mut offers);
             pools.push(lowered.pool);
             upstreams.push(lowered.upstream);
             endpoints.push(lowered.endpoints);
-            resolve_every.push(lowered.resolve_every);
         }
         Parts {
             catalog: Catalog { pools, offers, models, classes, tenants, default_class },
@@ -79,7 +77,6 @@ impl Lower<'_> {
             routing: Routing { policy: policy(file) },
             upstreams,
             endpoints,
-            resolve_every,
             limits: self.limits(file.limits.as_ref()),
             flow: self.flow(file.limits.as_ref()),
             log: self.log(file.log.as_ref()),
