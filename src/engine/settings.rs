@@ -3,7 +3,7 @@
 //! Knows nothing of configs or of how a number was spelt there. Whoever fills this in has checked it; the engine
 //! stays sane (no division by zero, no endless loop) with any numbers, but does not promise that they mean anything.
 
-use crate::domain::{Duration, EnginePrior};
+use crate::domain::{ContactWindow, Duration, EnginePrior};
 
 /// One endpoint's engine.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -232,7 +232,7 @@ impl Settings {
         match self {
             Self::Batching(b) => EnginePrior {
                 ttft_base_s: b.speed.prefill_base_s,
-                prefill_s_per_token: b.speed.prefill_s(PRIOR_PROMPT, PRIOR_PROMPT) / f64::from(PRIOR_PROMPT),
+                prefill_s_per_token: b.speed.work_s(PRIOR_PROMPT) / f64::from(PRIOR_PROMPT),
                 tpot_s: b.speed.step_s(1),
                 slots: b.max_batch,
             },
@@ -274,7 +274,7 @@ pub struct Door {
     /// One way; a request pays it going in and every answer coming out.
     pub delay: Duration,
     /// When the pool can be reached; absent is always.
-    pub contact: Option<crate::domain::ContactWindow>,
+    pub contact: Option<ContactWindow>,
     /// Refuse every connection.
     pub refuse: bool,
     /// Requests a minute over all endpoints; the next one gets a 429. A sixth of a minute's worth may come at once.
