@@ -158,7 +158,7 @@ impl Fleet {
         let each = usage.output / n;
         let index = self.output_index(facts);
         if let Some(mean) = self.outputs.get_mut(index).filter(|_| usage.output > 0) {
-            mean.observe(each as f64, settings.tail_samples);
+            mean.observe(each as f64);
         }
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
         let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) else { return };

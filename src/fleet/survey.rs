@@ -54,7 +54,7 @@ impl Fleet {
         now: Now,
     ) -> Asking<'a> {
         let seen = &self.outputs[self.output_index(facts)];
-        let each = expected_output(facts.kind, seen, facts.max_tokens, self.settings.estimate.prior_samples);
+        let each = expected_output(facts.kind, seen, facts.max_tokens, &self.settings.estimate);
         let output = each * f64::from(facts.n.max(1));
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
         let call = CallView { facts, class, output, now };
