@@ -6,11 +6,8 @@ pub mod call;
 pub mod clock;
 pub mod dialect;
 pub mod domain;
-<<<<<<< HEAD
-pub mod engine;
-=======
 pub mod edge;
->>>>>>> main
+pub mod engine;
 pub mod fleet;
 pub mod flow;
 pub mod ledger;
