@@ -11,11 +11,6 @@ const IMAGE_TOKENS: u32 = 256;
 /// Bytes to a block of the prefix cache: 512 tokens, as engines and public traces cut prompts.
 const BLOCK_BYTES: usize = 2_048;
 
-/// Tokens of a text: four bytes each, as everywhere in this project.
-pub(super) fn tokens(text: &str) -> u32 {
-    u32::try_from(text.len().div_ceil(4)).unwrap_or(u32::MAX)
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prompt {
@@ -89,6 +84,7 @@ impl Prompt {
     }
 
     fn text(&mut self, text: &str) {
+        // Four bytes a token, as everywhere in this project.
         for piece in text.as_bytes().chunks(BLOCK_BYTES) {
             self.block(piece, piece.len().div_ceil(4) as u32);
         }

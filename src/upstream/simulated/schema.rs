@@ -53,7 +53,8 @@ impl<'a> Maker<'a> {
         for word in ["anyOf", "oneOf"] {
             if let Some(choices) = s.get(word).and_then(Value::as_array) {
                 // Something rather than null, where there is a choice.
-                let choice = choices.iter().find(|c| c.get("type") != Some(&json!("null"))).or(choices.first());
+                let choice =
+                    choices.iter().find(|c| c.get("type") != Some(&json!("null"))).or(choices.first());
                 return choice.map_or(Value::Null, |c| self.make(c, seed, depth + 1));
             }
         }
@@ -89,8 +90,13 @@ impl<'a> Maker<'a> {
     }
 
     fn object(&mut self, s: &'a Map<String, Value>, seed: u64, depth: u32) -> Map<String, Value> {
-        let required: Vec<&str> =
-            s.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> = s
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let mut out = Map::new();
         let properties = s.get("properties").and_then(Value::as_object);
         for (i, (name, property)) in properties.into_iter().flatten().enumerate() {

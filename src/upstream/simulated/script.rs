@@ -43,8 +43,15 @@ struct Line {
 enum Token {
     Text(String),
     /// A tool call begins.
-    Call { index: u32, id: String, name: String },
-    Arguments { index: u32, text: String },
+    Call {
+        index: u32,
+        id: String,
+        name: String,
+    },
+    Arguments {
+        index: u32,
+        text: String,
+    },
 }
 
 impl Script {
@@ -59,7 +66,12 @@ impl Script {
             Ask::Completion(completion) => completion_lines(completion, n, seed, length),
             Ask::Embed(_) => Vec::new(),
         };
-        Self { choices, legacy_logprobs: matches!(ask, Ask::Completion(_)), logprobs: sampling.logprobs, seed }
+        Self {
+            choices,
+            legacy_logprobs: matches!(ask, Ask::Completion(_)),
+            logprobs: sampling.logprobs,
+            seed,
+        }
     }
 
     /// Steps it takes: tokens of the longest choice, at least 1.
@@ -169,7 +181,10 @@ impl Script {
                 let sure = -0.01 - below(draw, 900) as f64 / 1_000.0;
                 let tops: Vec<(String, f64)> = std::iter::once((text.clone(), sure))
                     .chain((1..alternatives).map(|k| {
-                        (format!(" {}", words::noun(mix(draw, k))), (sure * 1e3).round() / 1e3 - 1.25 * k as f64)
+                        (
+                            format!(" {}", words::noun(mix(draw, k))),
+                            (sure * 1e3).round() / 1e3 - 1.25 * k as f64,
+                        )
                     }))
                     .take(alternatives as usize)
                     .collect();
@@ -203,7 +218,9 @@ fn chat_line(chat: &Chat, seed: u64, length: OutputLength) -> Line {
     }
     let tokens = match &chat.format {
         Format::Text => None,
-        Format::JsonObject => Some(json!({"answer": words::prose(seed, 12).concat(), "source": words::noun(seed)})),
+        Format::JsonObject => {
+            Some(json!({"answer": words::prose(seed, 12).concat(), "source": words::noun(seed)}))
+        }
         Format::JsonSchema { schema, .. } => Some(parsed_instance(Some(schema), seed)),
     };
     let tokens = tokens.map(|value| words::pieces(&value.to_string()));

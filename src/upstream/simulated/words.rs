@@ -2,17 +2,27 @@
 
 use crate::engine::draw::{below, mix};
 
-const OPENINGS: [&str; 6] = ["In short,", "Put simply,", "As a rule,", "At peak,", "On most days,", "By design,"];
+const OPENINGS: [&str; 6] =
+    ["In short,", "Put simply,", "As a rule,", "At peak,", "On most days,", "By design,"];
 const ADJECTIVES: [&str; 10] =
     ["steady", "warm", "idle", "busy", "local", "remote", "cheap", "spare", "quiet", "shared"];
 const NOUNS: [&str; 14] = [
-    "plant", "grid", "pool", "queue", "cache", "engine", "router", "turbine", "session", "batch", "reserve", "line",
-    "meter", "cluster",
+    "plant", "grid", "pool", "queue", "cache", "engine", "router", "turbine", "session", "batch", "reserve",
+    "line", "meter", "cluster",
 ];
-const VERBS: [&str; 10] =
-    ["feeds", "follows", "balances", "carries", "relieves", "watches", "serves", "outlasts", "fills", "spares"];
-const ADVERBS: [&str; 8] =
-    ["at night", "under load", "without a pause", "in good order", "for less", "in time", "at dawn", "as planned"];
+const VERBS: [&str; 10] = [
+    "feeds", "follows", "balances", "carries", "relieves", "watches", "serves", "outlasts", "fills", "spares",
+];
+const ADVERBS: [&str; 8] = [
+    "at night",
+    "under load",
+    "without a pause",
+    "in good order",
+    "for less",
+    "in time",
+    "at dawn",
+    "as planned",
+];
 const LINKS: [&str; 4] = ["and so", "because", "while", "until"];
 
 /// Longer words come in two pieces, as tokenizers cut them.
@@ -73,7 +83,8 @@ fn push_sentence(out: &mut Vec<String>, seed: u64) {
 }
 
 fn clause(words: &mut String, seed: u64) {
-    for (salt, part) in [&ADJECTIVES[..], &NOUNS, &VERBS, &["the"], &NOUNS, &ADVERBS].into_iter().enumerate() {
+    for (salt, part) in [&ADJECTIVES[..], &NOUNS, &VERBS, &["the"], &NOUNS, &ADVERBS].into_iter().enumerate()
+    {
         words.push(' ');
         words.push_str(pick(part, mix(seed, salt as u64)));
     }
