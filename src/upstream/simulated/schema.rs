@@ -15,26 +15,30 @@ const MAX_DEPTH: u32 = 24;
 /// Optional properties are filled in above this depth, and left out below, so that trees end.
 const OPTIONAL_DEPTH: u32 = 4;
 
-/// Values in one instance.
-const MAX_VALUES: u32 = 4_096;
+/// Bytes of JSON in one instance: once they are used up everything else is null. References can repeat a long constant
+/// any number of times.
+const MAX_BYTES: usize = 262_144;
+
+/// What a short value takes with its punctuation.
+const VALUE_BYTES: usize = 8;
 
 /// Longer minimal strings and arrays are not honoured.
 const MAX_LENGTH: u64 = 1_024;
 
 /// A value for the schema, the same for the same seed.
 pub(super) fn instance(schema: &Value, seed: u64) -> Value {
-    Maker { root: schema, values: 0 }.make(schema, seed, 0)
+    Maker { root: schema, left: MAX_BYTES }.make(schema, seed, 0)
 }
 
 struct Maker<'a> {
     root: &'a Value,
-    values: u32,
+    /// Bytes that may still be made.
+    left: usize,
 }
 
 impl<'a> Maker<'a> {
     fn make(&mut self, schema: &'a Value, seed: u64, depth: u32) -> Value {
-        self.values += 1;
-        if depth > MAX_DEPTH || self.values > MAX_VALUES {
+        if depth > MAX_DEPTH || !self.spend(VALUE_BYTES) {
             return Value::Null;
         }
         let Value::Object(s) = schema else { return json!(noun(seed)) };
@@ -44,11 +48,9 @@ impl<'a> Maker<'a> {
                 None => Value::Null,
             };
         }
-        if let Some(value) = s.get("const") {
-            return value.clone();
-        }
-        if let Some(values) = s.get("enum").and_then(Value::as_array) {
-            return values.get(below(seed, values.len())).cloned().unwrap_or_default();
+        let values = s.get("enum").and_then(Value::as_array);
+        if let Some(value) = s.get("const").or_else(|| values.and_then(|v| v.get(below(seed, v.len())))) {
+            return if self.spend(value.to_string().len()) { value.clone() } else { Value::Null };
         }
         for word in ["anyOf", "oneOf"] {
             if let Some(choices) = s.get(word).and_then(Value::as_array) {
@@ -72,8 +74,18 @@ impl<'a> Maker<'a> {
             "number" => number(s, seed, false),
             "boolean" => Value::Bool(below(seed, 2) == 0),
             "null" => Value::Null,
-            _ => Value::String(string(s, seed)),
+            _ => {
+                let text = string(s, seed);
+                if self.spend(text.len()) { Value::String(text) } else { Value::Null }
+            }
         }
+    }
+
+    /// False if that is more than may be made; then nothing more is.
+    fn spend(&mut self, bytes: usize) -> bool {
+        let enough = bytes <= self.left;
+        self.left = if enough { self.left - bytes } else { 0 };
+        enough
     }
 
     /// The objects of all parts together; of other types the first part's.
@@ -100,18 +112,15 @@ impl<'a> Maker<'a> {
         let mut out = Map::new();
         let properties = s.get("properties").and_then(Value::as_object);
         for (i, (name, property)) in properties.into_iter().flatten().enumerate() {
-            if depth < OPTIONAL_DEPTH || required.contains(&name.as_str()) {
+            let wanted = depth < OPTIONAL_DEPTH || required.contains(&name.as_str());
+            if wanted && self.spend(name.len()) {
                 out.insert(name.clone(), self.make(property, mix(seed, i as u64), depth + 1));
             }
         }
         // Required without being described: anything will do.
         for name in required {
-            if !out.contains_key(name) {
-                self.values += 1;
+            if !out.contains_key(name) && self.spend(name.len() + VALUE_BYTES) {
                 out.insert(name.to_owned(), json!(noun(seed)));
-            }
-            if self.values > MAX_VALUES {
-                break;
             }
         }
         out
@@ -125,7 +134,7 @@ impl<'a> Maker<'a> {
         let length = wanted.min(most).min(MAX_LENGTH) as usize;
         let mut out = Vec::new();
         for i in 0..length {
-            if self.values > MAX_VALUES {
+            if !self.spend(VALUE_BYTES) {
                 break;
             }
             let seed = mix(seed, i as u64);
