@@ -23,6 +23,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -39,6 +40,35 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The certificate it proved to own, where the listener asks for one. The chain was verified.
     pub certificate: Option<Arc<CertificateDer<'static>>>,
+}
+
+/// A tower service (a gRPC router, say) as the service of one connection. Its requests carry the [`Peer`] as an
+/// extension.
+#[derive(Clone, Debug)]
+pub struct Tower<S> {
+    inner: TowerToHyperService<S>,
+    peer: Peer,
+}
+
+impl<S> Tower<S> {
+    /// For the connection of `peer`.
+    pub fn new(service: S, peer: Peer) -> Self {
+        Self { inner: TowerToHyperService::new(service), peer }
+    }
+}
+
+impl<S> Service<Request<Incoming>> for Tower<S>
+where
+    S: tower::Service<Request<Incoming>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = <TowerToHyperService<S> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        self.inner.call(request)
+    }
 }
 
 /// What one listener grants.

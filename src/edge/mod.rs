@@ -3,6 +3,8 @@
 //! An edge decodes, authenticates, calls, and encodes. It knows nothing of pools beyond their names in an answer, and
 //! decides nothing about routing.
 
+pub mod admin;
+pub mod grpc;
 pub mod listen;
 pub mod openai;
 pub mod status;
