@@ -67,8 +67,7 @@ impl fmt::Debug for Simulated {
 impl Simulated {
     /// An idle pool.
     pub fn new(settings: Settings, clock: Clock) -> Self {
-        let endpoints =
-            (0..settings.endpoints.max(1)).map(|_| Endpoint::new(settings.engine, clock.clone())).collect();
+        let endpoints = settings.engines.iter().map(|e| Endpoint::new(*e, clock.clone())).collect();
         let gate = Mutex::new(Gate::new(settings.door.clone()));
         Self(Arc::new(Pool { settings, clock, gate, endpoints }))
     }
@@ -88,6 +87,16 @@ impl Simulated {
         let found = self.0.endpoints.get(endpoint as usize);
         found.into_iter().for_each(|e| e.slow_down(factor));
         found.is_some()
+    }
+
+    /// The clock it lives by.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Would a connection be taken now?
+    pub fn reachable(&self) -> bool {
+        self.0.gate().reachable(self.0.clock.now())
     }
 
     /// How busy each endpoint is.
