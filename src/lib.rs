@@ -17,6 +17,7 @@ pub mod flow;
 pub mod health;
 pub mod ledger;
 pub mod limit;
+pub mod mock;
 pub mod policy;
 pub mod telemetry;
 pub mod upstream;

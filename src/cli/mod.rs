@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod key;
+pub mod mock;
 pub mod schema;
 
 /// Exit code of a config that is refused.
