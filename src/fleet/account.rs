@@ -4,6 +4,7 @@ use super::sessions::Warm;
 use super::{AttemptEnd, Dispatch, Fleet, Ticket, Transition};
 use crate::domain::{CallFacts, FailureKind, Now, Usage, UsageSource};
 use crate::estimate::FirstToken;
+use crate::policy::place::Backlog;
 
 /// A prefix shorter than this says nothing about cache hits: caches work in blocks, providers from 1024 tokens up.
 const HIT_MIN_TOKENS: u32 = 1024;
@@ -27,7 +28,8 @@ impl Fleet {
                 if let Some(lane) = e.lanes.get_mut(lane) {
                     lane.sent();
                 }
-                pool.work_s += dispatch.work_s;
+                let endpoints = f64::from(pool.present.max(1));
+                pool.backlog.add(dispatch.work_s, stretch, endpoints, now.mono);
             }
         }
         Ticket { dispatch, started: now.mono, first_token: None }
@@ -86,8 +88,8 @@ impl Fleet {
     fn prefilled(&mut self, ticket: &Ticket) {
         let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
         if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
-            e.load.prefilled(ticket.dispatch.work_s);
-            pool.work_s = (pool.work_s - ticket.dispatch.work_s).max(0.0);
+            e.load.backlog.done(ticket.dispatch.work_s);
+            pool.backlog.done(ticket.dispatch.work_s);
         }
     }
 
@@ -104,7 +106,7 @@ impl Fleet {
             self.generation += 1;
         }
         if pool.in_flight.count() == 0 {
-            pool.work_s = 0.0;
+            pool.backlog = Backlog::NONE;
         }
     }
 
@@ -156,7 +158,7 @@ impl Fleet {
         let each = usage.output / n;
         let index = self.output_index(facts);
         if let Some(mean) = self.outputs.get_mut(index).filter(|_| usage.output > 0) {
-            mean.observe(each as f64, settings.tail_samples);
+            mean.observe(each as f64);
         }
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
         let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) else { return };

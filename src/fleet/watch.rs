@@ -19,6 +19,15 @@ struct Blame {
     answered: bool,
 }
 
+/// One end, as it is judged on three floors.
+#[derive(Clone, Copy, Debug)]
+struct Case<'a> {
+    ticket: &'a Ticket,
+    blame: Blame,
+    end: End,
+    now: Instant,
+}
+
 impl Fleet {
     pub(super) fn judge(
         &mut self,
@@ -29,16 +38,17 @@ impl Fleet {
     ) -> Vec<Transition> {
         let mut out = Vec::new();
         let blame = self.blame(ticket, end, now);
-        let end_of = End {
+        let case_end = End {
             started: ticket.started,
             verdict: blame.verdict,
             alone: true,
             jitter: jitter(facts.id.0 ^ u64::from(ticket.dispatch.endpoint.0), now.mono),
         };
-        let narrower = self.judge_endpoint(ticket, blame, end_of, now.mono, &mut out);
-        self.judge_offer(ticket, blame, end_of, narrower, now.mono, &mut out);
+        let case = Case { ticket, blame, end: case_end, now: now.mono };
+        let narrower = self.judge_endpoint(case, &mut out);
+        self.judge_offer(case, narrower, &mut out);
         if let AttemptEnd::Failed { kind, retry_after } = end {
-            self.cool_down(ticket, kind, retry_after, end_of, now.mono, &mut out);
+            self.cool_down(case, kind, retry_after, &mut out);
         }
         out
     }
@@ -73,14 +83,8 @@ impl Fleet {
     }
 
     /// True if something at the endpoint was ejected for it.
-    fn judge_endpoint(
-        &mut self,
-        ticket: &Ticket,
-        blame: Blame,
-        end: End,
-        now: Instant,
-        out: &mut Vec<Transition>,
-    ) -> bool {
+    fn judge_endpoint(&mut self, case: Case<'_>, out: &mut Vec<Transition>) -> bool {
+        let Case { ticket, blame, end, now } = case;
         let d = &ticket.dispatch;
         let settings = &self.settings.health;
         let Some(pool) = self.pools.get_mut(d.pool.index()) else { return false };
@@ -110,15 +114,8 @@ impl Fleet {
         blamed
     }
 
-    fn judge_offer(
-        &mut self,
-        ticket: &Ticket,
-        blame: Blame,
-        end: End,
-        narrower: bool,
-        now: Instant,
-        out: &mut Vec<Transition>,
-    ) {
+    fn judge_offer(&mut self, case: Case<'_>, narrower: bool, out: &mut Vec<Transition>) {
+        let Case { ticket, blame, end, now } = case;
         let d = &ticket.dispatch;
         let settings = &self.settings.health;
         let several = self.pools.get(d.pool.index()).is_some_and(|p| p.present > 1);
@@ -155,13 +152,12 @@ impl Fleet {
 
     fn cool_down(
         &mut self,
-        ticket: &Ticket,
+        case: Case<'_>,
         kind: FailureKind,
         hint: Option<Duration>,
-        end: End,
-        now: Instant,
         out: &mut Vec<Transition>,
     ) {
+        let Case { ticket, end, now, .. } = case;
         let asked = kind == FailureKind::Overloaded && hint.is_some();
         if kind != FailureKind::RateLimited && !asked {
             return;
