@@ -229,7 +229,7 @@ fn an_explanation_agrees_with_the_decision_and_prints_a_table() {
     assert_eq!(e.rows[0].pool, d.reason.pool);
     let text = e.to_string();
     assert!(
-        text.contains("> own") && text.contains("drained") && text.contains("dispatch to price: own"),
+        text.contains("> own") && text.contains("drained") && text.contains("dispatch to own (price: own"),
         "{text}"
     );
     let widths: Vec<_> = text.lines().filter(|l| l.ends_with('%')).map(str::len).collect();
