@@ -125,7 +125,8 @@ impl Fleet {
             }
             AttemptEnd::Failed { kind, .. } => {
                 self.count(ticket, false);
-                if costs_a_retry(kind) {
+                let impatient = kind == FailureKind::FirstTokenTimeout && !self.waited_long(ticket, now);
+                if costs_a_retry(kind) && !impatient {
                     let settings = self.settings.estimate;
                     if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
                         offer.estimate.finished(true, &settings, now.mono);

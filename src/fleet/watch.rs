@@ -88,7 +88,7 @@ impl Fleet {
 
     /// A first token that did not come within a client's short deadline says nothing: otherwise anybody could eject
     /// a pool with a few impatient calls.
-    fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
+    pub(super) fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
         let waited = now.mono.since(ticket.started);
         waited >= self.settings.choice.first_token_min && waited >= 2 * ticket.dispatch.expected_ttft
     }
