@@ -6,6 +6,7 @@ pub mod call;
 pub mod catalog;
 pub mod ids;
 pub mod money;
+pub mod names;
 pub mod outcome;
 pub mod request;
 pub mod time;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::relay::RelayBody;
 use crate::domain::{CallId, Capabilities, Duration, Failure, Hints, Refusal, Request, TenantId, Usage, Usd};
 use crate::upstream::{PieceBody, Whole};
 
@@ -58,9 +59,9 @@ pub struct Bill {
     pub cost: Usd,
 }
 
-/// An answer.
+/// An answer. The kind of its stream is open, so that a face can be tried with a scripted one.
 #[derive(Debug)]
-pub enum Answered {
+pub enum Answered<R = RelayBody> {
     /// All of it.
     Whole {
         /// What happened.
@@ -75,13 +76,9 @@ pub enum Answered {
         /// What happened so far.
         head: Head,
         /// What follows.
-        body: RelayBody,
+        body: R,
     },
 }
-
-/// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
-#[derive(Debug)]
-pub struct RelayBody {}
 
 /// What a stream yields. The last is always `End` or `Broken`.
 #[derive(Debug)]

@@ -1,7 +1,241 @@
 //! Carries out what the call machine decides: sockets, timers, tasks, and one bounded buffer a stream.
 //!
-//! Edges hand in an [`Inbound`] and get an [`Answered`] or a [`Refused`]; they know nothing of pools.
+//! Edges hand in an [`Inbound`] and get an [`Answered`] or a [`Refused`]; they know nothing of pools. Upstreams get an
+//! attempt and know nothing of calls. In between, [`Router::call`] drives one [`Call`](crate::call::Call) with what
+//! the sockets say, under the lock of the fleet for the few hundred nanoseconds that a step takes.
 
-pub mod answered;
+mod answered;
+mod drive;
+mod relay;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 pub use answered::{Answered, Bill, Broken, Head, Inbound, Out, Refused};
+pub use relay::RelayBody;
+pub use resolve::resolve;
+
+use crate::clock::Clock;
+use crate::domain::{CallId, Catalog, Duration, PoolId, TenantId};
+use crate::fleet::{Fleet, Transition};
+use crate::ledger::Ledger;
+use crate::telemetry::Telemetry;
+use crate::upstream::Upstream;
+
+/// What an operator may set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// At most so many calls wait for a pool at once; one more is refused.
+    pub max_waiting: usize,
+    /// At most so many bytes of a stream wait for its client; a single larger event passes alone.
+    pub stream_buffer: usize,
+    /// A client that takes nothing for this long while its buffer is full is cut off.
+    pub write_blocked: Duration,
+}
+
+impl Default for Settings {
+    /// The limits of the security model: 64 KiB and 60 s a stream. A thousand waiting calls cost some megabytes.
+    fn default() -> Self {
+        Self { max_waiting: 1_000, stream_buffer: 64 << 10, write_blocked: Duration::from_secs(60) }
+    }
+}
+
+/// What a router is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What there is.
+    pub catalog: Arc<Catalog>,
+    /// How it is.
+    pub fleet: Fleet,
+    /// How to speak to it, by [`PoolId`].
+    pub upstreams: Vec<Arc<dyn Upstream>>,
+    /// Time.
+    pub clock: Clock,
+    /// Randomness.
+    pub seed: u64,
+    /// Accounts.
+    pub ledger: Arc<dyn Ledger>,
+    /// Logs and metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// Limits.
+    pub settings: Settings,
+}
+
+/// A handle on the router. Cheap to clone.
+#[derive(Clone)]
+pub struct Router(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<Catalog>,
+    fleet: Mutex<Fleet>,
+    upstreams: Vec<Arc<dyn Upstream>>,
+    clock: Clock,
+    seed: u64,
+    calls: AtomicU64,
+    ledger: Arc<dyn Ledger>,
+    telemetry: Arc<Telemetry>,
+    settings: Settings,
+    /// Woken when a waiting call might go now.
+    changed: Notify,
+    waiting: AtomicUsize,
+    /// Calls that are not closed.
+    open: AtomicUsize,
+    all_closed: Notify,
+    draining: AtomicBool,
+    grace_over: CancellationToken,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("open", &self.open_calls()).finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// A router that has seen no call yet.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            catalog: parts.catalog,
+            fleet: Mutex::new(parts.fleet),
+            upstreams: parts.upstreams,
+            clock: parts.clock,
+            seed: parts.seed,
+            calls: AtomicU64::new(0),
+            ledger: parts.ledger,
+            telemetry: parts.telemetry,
+            settings: parts.settings,
+            changed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            all_closed: Notify::new(),
+            draining: AtomicBool::new(false),
+            grace_over: CancellationToken::new(),
+        }))
+    }
+
+    /// One call, from its arrival to the head of its answer. A stream goes on in the answer's body. Dropping the
+    /// future, or later the body, means that the client has gone: the upstream is told to stop, and the account is closed.
+    pub async fn call(&self, inbound: Inbound) -> Result<Answered, Refused> {
+        let id = self.next_id();
+        let now = self.0.clock.mono();
+        let facts = match resolve(&self.0.catalog, id, now, &inbound) {
+            Ok(facts) => facts,
+            Err(refusal) => {
+                self.0.telemetry.refused_unresolved(id, self.tenant_name(inbound.tenant), &refusal);
+                return Err(Refused { call: id, pool: None, attempts: 0, refusal });
+            }
+        };
+        drive::Driven::open(self.0.clone(), facts, Arc::new(inbound.request)).begin().await
+    }
+
+    /// What there is.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.0.catalog
+    }
+
+    /// The clock that this router lives by.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Logs and metrics.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.0.telemetry
+    }
+
+    /// A look at (or a word to) the fleet. Keep it short: every call waits for this lock.
+    pub fn with_fleet<T>(&self, look: impl FnOnce(&mut Fleet) -> T) -> T {
+        let (seen, generation_moved) = {
+            let mut fleet = self.0.fleet();
+            let before = fleet.generation();
+            let seen = look(&mut fleet);
+            (seen, fleet.generation() != before)
+        };
+        if generation_moved {
+            self.0.changed.notify_waiters();
+        }
+        seen
+    }
+
+    /// No new calls to the pool; those under way finish.
+    pub fn drain(&self, pool: PoolId) {
+        let now = self.0.clock.now();
+        let transitions = self.with_fleet(|fleet| fleet.drain(pool, now));
+        self.0.tell(&transitions);
+    }
+
+    /// Undoes [`Self::drain`].
+    pub fn resume(&self, pool: PoolId) {
+        let now = self.0.clock.now();
+        let transitions = self.with_fleet(|fleet| fleet.resume(pool, now));
+        self.0.tell(&transitions);
+    }
+
+    /// A fresh id for a call, or for an error about something that never became one.
+    pub fn next_id(&self) -> CallId {
+        let n = self.0.calls.fetch_add(1, Ordering::Relaxed);
+        CallId(splitmix(self.0.seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))))
+    }
+
+    /// The router is going down: not ready, though it still serves.
+    pub fn start_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Self::start_draining`].
+    pub fn draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// The grace is over: every open call ends now, honestly.
+    pub fn end_grace(&self) {
+        self.0.grace_over.cancel();
+    }
+
+    /// Calls that are not closed yet.
+    pub fn open_calls(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when no call is open.
+    pub async fn all_closed(&self) {
+        loop {
+            let closed = self.0.all_closed.notified();
+            if self.open_calls() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+
+    fn tenant_name(&self, tenant: TenantId) -> &str {
+        self.0.catalog.tenants.get(tenant.index()).map_or("unknown", |t| &t.name)
+    }
+}
+
+impl Inner {
+    /// The fleet. A panic while it was held is a bug of ours; its numbers are still the best we have.
+    fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, transitions: &[Transition]) {
+        for transition in transitions {
+            self.telemetry.transition(&self.catalog, transition);
+        }
+    }
+}
+
+/// Steele, Lea and Flood's SplitMix64 finaliser: consecutive numbers in, unrelated ids out, none twice.
+fn splitmix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

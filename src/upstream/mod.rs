@@ -4,6 +4,10 @@
 //! never follows a redirect, and keeps no opinion about health. Dropping what it returned cancels the attempt at the
 //! other end.
 
+pub mod openai;
+pub mod scripted;
+pub mod simulated;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +24,12 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// Sends the request and returns as soon as the answer has begun: with the whole answer for a unary call, with
     /// the open stream (headers seen and found right) for a streamed one.
     fn call(&self, attempt: Attempt) -> Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+    /// Do its streams share connections, so that one that is not read could hold up others? Then a slow client's
+    /// stream is cut as soon as its buffer is full; else the upstream is made to wait for a while.
+    fn shares_connections(&self) -> bool {
+        false
+    }
 }
 
 /// One try of a call.

@@ -1,0 +1,267 @@
+//! Relays a stream after its commit point: one task that always drains the upstream, one bounded buffer, one reader.
+//!
+//! The task never stops reading the upstream just because the client does, where that could hurt somebody else: over
+//! a shared HTTP/2 connection unread frames of one stream use up the window (and in h2 the frame budget) of all. So a
+//! client that is too slow loses its own stream, and nobody else's. Where every stream has its own connection, a
+//! full buffer makes the upstream wait for up to `write_blocked`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::Stream;
+use smallvec::SmallVec;
+
+use super::drive::{Alarm, Driven};
+use super::{Broken, Out};
+use crate::call::{Close, Event, Step};
+use crate::upstream::{PieceBody, Pieces};
+
+/// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
+pub struct RelayBody {
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What the task and the reader share.
+struct Shared {
+    queue: VecDeque<Out>,
+    /// Size of what is queued, in bytes of content.
+    bytes: usize,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// The reader was dropped.
+    gone: bool,
+    /// Nothing more will be queued.
+    ended: bool,
+}
+
+/// The task's end of the buffer.
+struct Writer {
+    shared: Arc<Mutex<Shared>>,
+    limit: usize,
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a piece weighs in the buffer.
+fn weight(out: &Out) -> usize {
+    match out {
+        Out::Piece(PieceBody::Bytes(bytes)) => bytes.len(),
+        // Deltas are small; what matters is that many of them are not free.
+        Out::Piece(PieceBody::Canonical(deltas)) => deltas.len() * 64,
+        Out::End(_) | Out::Broken(_) => 0,
+    }
+}
+
+impl RelayBody {
+    /// A stream that is already over.
+    pub(super) fn finished(outs: impl Iterator<Item = Out>) -> Self {
+        let shared =
+            Shared { queue: outs.collect(), bytes: 0, reader: None, writer: None, gone: false, ended: true };
+        Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// The next thing to hand to the client; `None` after the last.
+    pub fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        let mut shared = lock(&self.shared);
+        if let Some(out) = shared.queue.pop_front() {
+            shared.bytes = shared.bytes.saturating_sub(weight(&out));
+            let writer = shared.writer.take();
+            drop(shared);
+            if let Some(writer) = writer {
+                writer.wake();
+            }
+            return Poll::Ready(Some(out));
+        }
+        if shared.ended {
+            return Poll::Ready(None);
+        }
+        remember(&mut shared.reader, cx);
+        Poll::Pending
+    }
+}
+
+impl Stream for RelayBody {
+    type Item = Out;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        self.poll_out(cx)
+    }
+}
+
+impl fmt::Debug for RelayBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = lock(&self.shared);
+        f.debug_struct("RelayBody")
+            .field("queued", &shared.queue.len())
+            .field("ended", &shared.ended)
+            .finish()
+    }
+}
+
+impl Drop for RelayBody {
+    fn drop(&mut self) {
+        let mut shared = lock(&self.shared);
+        shared.gone = true;
+        shared.queue.clear();
+        let writer = shared.writer.take();
+        drop(shared);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+}
+
+fn remember(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *slot = Some(cx.waker().clone()),
+    }
+}
+
+/// Room for another piece?
+#[derive(PartialEq, Eq)]
+enum Room {
+    Free,
+    Full,
+    Gone,
+}
+
+impl Writer {
+    fn push(&self, out: Out) {
+        let mut shared = lock(&self.shared);
+        shared.ended = !matches!(out, Out::Piece(_));
+        shared.bytes += weight(&out);
+        shared.queue.push_back(out);
+        let reader = shared.reader.take();
+        drop(shared);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// How it stands; the task is woken when the reader takes something or goes.
+    fn room(&self, cx: &Context<'_>) -> Room {
+        let mut shared = lock(&self.shared);
+        remember(&mut shared.writer, cx);
+        match (shared.gone, shared.bytes >= self.limit) {
+            (true, _) => Room::Gone,
+            (false, true) => Room::Full,
+            (false, false) => Room::Free,
+        }
+    }
+}
+
+/// Starts relaying what follows `held`.
+pub(super) fn spawn(driven: Driven, held: SmallVec<[PieceBody; 4]>, pieces: Pieces) -> RelayBody {
+    let limit = driven.router.settings.stream_buffer;
+    let queue: VecDeque<Out> = held.into_iter().map(Out::Piece).collect();
+    let bytes = queue.iter().map(weight).sum();
+    let shared = Shared { queue, bytes, reader: None, writer: None, gone: false, ended: false };
+    let shared = Arc::new(Mutex::new(shared));
+    let writer = Writer { shared: shared.clone(), limit };
+    tokio::spawn(relay(driven, writer, pieces));
+    RelayBody { shared }
+}
+
+/// What woke the task.
+enum Woken<T> {
+    Item(T),
+    Alarm,
+    ReaderGone,
+    Full,
+    GraceOver,
+}
+
+async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
+    let router = driven.router.clone();
+    let mut grace_over = pin!(router.grace_over.cancelled());
+    let mut alarm = Alarm::new(&router, driven.call.wake_at());
+    loop {
+        let woken = poll_fn(|cx| {
+            match writer.room(cx) {
+                Room::Gone => return Poll::Ready(Woken::ReaderGone),
+                Room::Full => return Poll::Ready(Woken::Full),
+                Room::Free => {}
+            }
+            if let Poll::Ready(item) = pieces.0.as_mut().poll_next(cx) {
+                return Poll::Ready(Woken::Item(item));
+            }
+            if alarm.poll(cx).is_ready() {
+                return Poll::Ready(Woken::Alarm);
+            }
+            grace_over.as_mut().poll(cx).map(|()| Woken::GraceOver)
+        })
+        .await;
+        let step = match woken {
+            Woken::Item(Some(Ok(piece))) => {
+                driven.call.piece(piece.content_events, piece.usage, router.clock.mono());
+                writer.push(Out::Piece(piece.body));
+                continue;
+            }
+            Woken::Item(Some(Err(failure))) => driven.step(Event::Failed(failure)),
+            Woken::Item(None) => driven.step(Event::End),
+            Woken::Alarm => driven.step(Event::Tick),
+            Woken::ReaderGone => driven.step(Event::ClientGone),
+            Woken::Full => match make_room(&mut driven, &writer, grace_over.as_mut()).await {
+                Some(event) => driven.step(event),
+                None => Step::Continue,
+            },
+            Woken::GraceOver => driven.step(Event::Shutdown),
+        };
+        match step {
+            Step::Close(close) => return finish(&driven, &writer, close),
+            _ => alarm.set(&router, driven.call.wake_at()),
+        }
+    }
+}
+
+/// Waits for the client to take something. Where streams share a connection there is nothing to wait for: see above.
+async fn make_room(
+    driven: &mut Driven,
+    writer: &Writer,
+    mut grace_over: Pin<&mut impl Future<Output = ()>>,
+) -> Option<Event> {
+    let router = driven.router.clone();
+    if driven.shares_connection() {
+        return Some(Event::SlowReader);
+    }
+    let until = (router.clock.mono() + router.settings.write_blocked).min(driven.call.facts().deadline);
+    let mut alarm = Alarm::new(&router, until);
+    let event = poll_fn(|cx| {
+        match writer.room(cx) {
+            Room::Gone => return Poll::Ready(Some(Event::ClientGone)),
+            Room::Free => return Poll::Ready(None),
+            Room::Full => {}
+        }
+        if alarm.poll(cx).is_ready() {
+            return Poll::Ready(Some(Event::SlowReader));
+        }
+        grace_over.as_mut().poll(cx).map(|()| Some(Event::Shutdown))
+    })
+    .await;
+    driven.call.unblocked(router.clock.mono());
+    event
+}
+
+fn finish(driven: &Driven, writer: &Writer, close: Close) {
+    let out = match close {
+        Close::Answered => Out::End(driven.bill()),
+        Close::Broken { code, failure } => Out::Broken(Broken {
+            code,
+            failure,
+            tokens_delivered: driven.call.tokens_delivered(),
+            bill: driven.bill(),
+        }),
+        Close::Gone => return,
+        Close::Refused(_) => {
+            debug_assert!(false, "a refusal after the commit point");
+            return;
+        }
+    };
+    writer.push(out);
+}

@@ -1,0 +1,261 @@
+//! Metrics for Prometheus. Every series that can exist is made at the start, in arrays by id, so that counting a call
+//! is a few atomic additions and no look-up.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::call::{AttemptRecord, AttemptResult, Record};
+use crate::domain::{CallFacts, Catalog, Ending};
+use crate::fleet::Transition;
+
+/// From a cache hit on an idle GPU to a queue that nobody should stand in, in seconds.
+const TTFT_BUCKETS: [f64; 12] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0];
+/// From an embedding to a long answer of a slow model, in seconds.
+const CALL_BUCKETS: [f64; 12] = [0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
+
+const ENDINGS: [Ending; 5] =
+    [Ending::Ok, Ending::Failed, Ending::Refused, Ending::Broken, Ending::ClientGone];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    model: String,
+    class: String,
+    ending: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClassLabels {
+    class: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfferLabels {
+    pool: String,
+    model: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AttemptLabels {
+    pool: String,
+    model: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TokenLabels {
+    pool: String,
+    model: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabels {
+    to: &'static str,
+}
+
+type Dollars = Counter<f64, AtomicU64>;
+
+/// Series of one offer.
+struct OfferSeries {
+    ok: Counter,
+    cancelled: Counter,
+    failed: Family<AttemptLabels, Counter>,
+    labels: OfferLabels,
+    ttft: Histogram,
+    input: Counter,
+    cached: Counter,
+    output: Counter,
+    cost: Dollars,
+    waste: Dollars,
+}
+
+pub(super) struct Metrics {
+    registry: Registry,
+    /// By model, class and ending.
+    calls: Vec<Counter>,
+    classes: usize,
+    /// By class.
+    seconds: Vec<Histogram>,
+    /// By offer.
+    offers: Vec<OfferSeries>,
+    transitions: Family<StateLabels, Counter>,
+    pub(super) unresolved: Counter,
+    open: Gauge,
+    draining: Gauge,
+    log_dropped: Gauge,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("offers", &self.offers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    pub(super) fn new(catalog: &Catalog) -> Self {
+        let mut registry = Registry::with_prefix("gridtie");
+        let calls = call_series(&mut registry, catalog);
+        let seconds = class_series(&mut registry, catalog);
+        let offers = offer_series(&mut registry, catalog);
+        let transitions = Family::default();
+        registry.register(
+            "pool_transitions",
+            "Changes of state of pools, offers and endpoints",
+            transitions.clone(),
+        );
+        let unresolved = Counter::default();
+        registry.register(
+            "unresolved",
+            "Requests that named a model, class or pool which does not exist",
+            unresolved.clone(),
+        );
+        let open = Gauge::default();
+        registry.register("calls_open", "Calls under way", open.clone());
+        let draining = Gauge::default();
+        registry.register("draining", "1 while the router is going down", draining.clone());
+        let log_dropped = Gauge::default();
+        registry.register("log_lines_dropped", "Lines of the call log that nobody took", log_dropped.clone());
+        let classes = catalog.classes.len();
+        Self {
+            registry,
+            calls,
+            classes,
+            seconds,
+            offers,
+            transitions,
+            unresolved,
+            open,
+            draining,
+            log_dropped,
+        }
+    }
+
+    pub(super) fn call_closed(&self, facts: &CallFacts, record: &Record) {
+        let ending = record.ending.unwrap_or(Ending::Failed);
+        let slot = ENDINGS.iter().position(|e| *e == ending).unwrap_or(0);
+        let at = (facts.model.index() * self.classes + facts.class.index()) * ENDINGS.len() + slot;
+        self.calls[at].inc();
+        let closed = record.closed.unwrap_or(record.arrived);
+        self.seconds[facts.class.index()].observe(closed.secs_since(record.arrived));
+        for attempt in &record.attempts {
+            self.attempt_ended(attempt);
+        }
+        if let Some(last) = record.attempts.last() {
+            let series = &self.offers[last.offer.index()];
+            series.cost.inc_by(record.cost.as_dollars().max(0.0));
+            series.waste.inc_by(record.waste().as_dollars().max(0.0));
+        }
+    }
+
+    fn attempt_ended(&self, attempt: &AttemptRecord) {
+        let series = &self.offers[attempt.offer.index()];
+        match attempt.result {
+            AttemptResult::Ok => series.ok.inc(),
+            AttemptResult::Cancelled => series.cancelled.inc(),
+            failed @ AttemptResult::Failed(_) => {
+                series.failed.get_or_create(&series.labels.result(failed.name())).inc()
+            }
+        };
+        if let Some(at) = attempt.first_token {
+            series.ttft.observe(at.secs_since(attempt.started));
+        }
+        series.input.inc_by(attempt.usage.input);
+        series.cached.inc_by(attempt.usage.cached);
+        series.output.inc_by(attempt.usage.output);
+    }
+
+    pub(super) fn transition(&self, t: &Transition) {
+        self.transitions.get_or_create(&StateLabels { to: t.to }).inc();
+    }
+
+    pub(super) fn text(&self, open: usize, draining: bool, log_dropped: u64) -> String {
+        self.open.set(open as i64);
+        self.draining.set(i64::from(draining));
+        self.log_dropped.set(log_dropped as i64);
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
+
+impl OfferLabels {
+    fn result(&self, result: &'static str) -> AttemptLabels {
+        AttemptLabels { pool: self.pool.clone(), model: self.model.clone(), result }
+    }
+
+    fn tokens(&self, kind: &'static str) -> TokenLabels {
+        TokenLabels { pool: self.pool.clone(), model: self.model.clone(), kind }
+    }
+}
+
+fn call_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Counter> {
+    let calls = Family::<CallLabels, Counter>::default();
+    registry.register("calls", "Calls that are over, by how they ended", calls.clone());
+    let mut series = Vec::new();
+    for model in &catalog.models {
+        for class in &catalog.classes {
+            for ending in ENDINGS {
+                let labels = CallLabels {
+                    model: model.name.to_string(),
+                    class: class.name.to_string(),
+                    ending: ending.name(),
+                };
+                series.push(calls.get_or_create(&labels).clone());
+            }
+        }
+    }
+    series
+}
+
+fn class_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Histogram> {
+    let seconds = Family::<ClassLabels, Histogram>::new_with_constructor(|| Histogram::new(CALL_BUCKETS));
+    registry.register("call_seconds", "From arrival to the end of the answer", seconds.clone());
+    let labels = |class: &crate::domain::Class| ClassLabels { class: class.name.to_string() };
+    catalog.classes.iter().map(|class| seconds.get_or_create(&labels(class)).clone()).collect()
+}
+
+fn offer_series(registry: &mut Registry, catalog: &Catalog) -> Vec<OfferSeries> {
+    let attempts = Family::<AttemptLabels, Counter>::default();
+    registry.register(
+        "attempts",
+        "Attempts, by how they ended: ok, cancelled, or the kind of failure",
+        attempts.clone(),
+    );
+    let ttft = Family::<OfferLabels, Histogram>::new_with_constructor(|| Histogram::new(TTFT_BUCKETS));
+    registry.register("ttft_seconds", "From sending an attempt to its first content", ttft.clone());
+    let tokens = Family::<TokenLabels, Counter>::default();
+    registry.register("tokens", "Tokens that upstreams presumably bill", tokens.clone());
+    let cost = Family::<OfferLabels, Dollars>::default();
+    registry.register("cost_usd", "Dollars billed for what clients got", cost.clone());
+    let waste = Family::<OfferLabels, Dollars>::default();
+    registry.register("waste_usd", "Dollars for attempts beyond what clients got", waste.clone());
+    let series = catalog.offers.iter().map(|offer| {
+        let labels = OfferLabels {
+            pool: catalog.pool(offer.pool).name.to_string(),
+            model: catalog.model(offer.model).name.to_string(),
+        };
+        OfferSeries {
+            ok: attempts.get_or_create(&labels.result("ok")).clone(),
+            cancelled: attempts.get_or_create(&labels.result("cancelled")).clone(),
+            failed: attempts.clone(),
+            ttft: ttft.get_or_create(&labels).clone(),
+            input: tokens.get_or_create(&labels.tokens("input")).clone(),
+            cached: tokens.get_or_create(&labels.tokens("cached")).clone(),
+            output: tokens.get_or_create(&labels.tokens("output")).clone(),
+            cost: cost.get_or_create(&labels).clone(),
+            waste: waste.get_or_create(&labels).clone(),
+            labels,
+        }
+    });
+    series.collect()
+}

@@ -1,0 +1,72 @@
+//! Typed functions for what people look at afterwards: one structured line a call, and metrics.
+//!
+//! Callers say what happened; label sets and field names are decided here. There is no prompt text, no key, and no
+//! label whose values a client can choose: models, classes, tenants and pools come from the config.
+
+mod line;
+mod log;
+mod metrics;
+#[cfg(test)]
+mod tests;
+
+pub use log::{LogSink, LogWriter};
+
+use crate::call::Record;
+use crate::clock::Clock;
+use crate::domain::{CallFacts, CallId, Catalog, Refusal};
+use crate::fleet::Transition;
+
+use metrics::Metrics;
+
+/// Logs and metrics of a router.
+#[derive(Debug)]
+pub struct Telemetry {
+    log: LogWriter,
+    metrics: Metrics,
+}
+
+impl Telemetry {
+    /// With every metric that this catalog can have already there, at zero.
+    pub fn new(catalog: &Catalog, log: LogWriter) -> Self {
+        Self { log, metrics: Metrics::new(catalog) }
+    }
+
+    /// A call is over, however it went.
+    pub fn call_closed(&self, catalog: &Catalog, clock: &Clock, facts: &CallFacts, record: &Record) {
+        self.metrics.call_closed(facts, record);
+        self.log.line(|out| line::call(out, catalog, clock.now().wall, facts, record));
+    }
+
+    /// Something was refused before it was a call: an unknown model, class or pool.
+    pub fn refused_unresolved(&self, call: CallId, tenant: &str, refusal: &Refusal) {
+        self.metrics.unresolved.inc();
+        let kind = match refusal {
+            Refusal::ModelNotFound { .. } => "model_not_found",
+            _ => "invalid",
+        };
+        tracing::debug!(%call, tenant, kind, "refused");
+    }
+
+    /// A pool, offer or endpoint changed its state.
+    pub fn transition(&self, catalog: &Catalog, t: &Transition) {
+        let pool = &*catalog.pool(t.pool).name;
+        let model = t.offer.map_or("", |o| &*catalog.model(catalog.offer(o).model).name);
+        let endpoint = t.endpoint.map(|e| e.0);
+        self.metrics.transition(t);
+        if matches!(t.to, "ejected" | "disabled") {
+            tracing::warn!(pool, model, endpoint, from = t.from, to = t.to, reason = t.reason, "pool state");
+        } else {
+            tracing::info!(pool, model, endpoint, from = t.from, to = t.to, reason = t.reason, "pool state");
+        }
+    }
+
+    /// All metrics in the text format of Prometheus (OpenMetrics 1.0). `open` is the number of calls under way.
+    pub fn metrics_text(&self, open: usize, draining: bool) -> String {
+        self.metrics.text(open, draining, self.log.dropped())
+    }
+
+    /// Writes out what the log still holds.
+    pub fn flush(&self) {
+        self.log.flush();
+    }
+}
