@@ -1,8 +1,8 @@
-//! The limits of one connection: how long a peer may take to ask, to rest, and to listen.
+//! The limits of one connection: how long a peer may take to ask, and to listen.
 //!
-//! hyper limits the head of a request but counts an idle connection's rest with it, and does not limit a peer that
-//! stops reading at all. So the transport keeps these times itself, and learns from the service when a request is
-//! being worked on.
+//! hyper has one limit for the rest of an idle connection and the head of its next request together, and none for a
+//! peer that stops reading. So hyper's is used for the rest, and the transport keeps the other two. It learns from the
+//! service when a request is being worked on.
 
 use std::future::Future;
 use std::io;
@@ -127,17 +127,21 @@ impl AsyncWrite for Transport {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) head: Duration,
-    pub(super) idle: Duration,
     pub(super) write_stall: Duration,
 }
 
-/// Requests under way on a connection: from the end of the head to the end of the answer.
+/// Requests of a connection.
 #[derive(Default, Debug)]
-pub(super) struct Activity(AtomicUsize);
+pub(super) struct Activity {
+    /// Under way: from the end of the head to the end of the answer.
+    busy: AtomicUsize,
+    /// Ever begun: tells a head that is still coming from the next one.
+    begun: AtomicUsize,
+}
 
 impl Activity {
     fn is_busy(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.busy.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -147,26 +151,16 @@ struct Busy(Arc<Activity>);
 
 impl Busy {
     fn new(activity: &Arc<Activity>) -> Self {
-        activity.0.fetch_add(1, Ordering::Relaxed);
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        activity.busy.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(activity))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What an HTTP/1.1 connection waits for when it reads.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    /// The rest of a head.
-    Head,
-    /// The next request.
-    Idle,
-    /// Nothing: a request is being worked on, and only its body or the peer's leaving can come.
-    Busy,
 }
 
 /// A timer whose allocation is kept for the life of the connection.
@@ -205,7 +199,8 @@ pin_project! {
         protocol: Protocol,
         limits: Limits,
         activity: Arc<Activity>,
-        waiting: Waiting,
+        begun: usize,
+        in_head: bool,
         reading: Alarm,
         writing: Alarm,
         lingering: Option<usize>,
@@ -221,8 +216,20 @@ impl<T> Guarded<T> {
         activity: Arc<Activity>,
     ) -> Self {
         let (reading, writing) = (Alarm::default(), Alarm::default());
-        let waiting = Waiting::Head;
-        Self { inner, prefix, protocol, limits, activity, waiting, reading, writing, lingering: None }
+        // The prefix is the beginning of a head.
+        let in_head = true;
+        Self {
+            inner,
+            prefix,
+            protocol,
+            limits,
+            activity,
+            begun: 0,
+            in_head,
+            reading,
+            writing,
+            lingering: None,
+        }
     }
 }
 
@@ -241,24 +248,17 @@ impl<T: AsyncRead> AsyncRead for Guarded<T> {
             // Its pings tell whether anybody is there.
             return read;
         }
-        let now_waiting = match (this.activity.is_busy(), *this.waiting, &read) {
-            (true, ..) => Waiting::Busy,
-            (false, Waiting::Head, _) | (false, Waiting::Idle, Poll::Ready(_)) => Waiting::Head,
-            (false, Waiting::Idle, Poll::Pending) | (false, Waiting::Busy, Poll::Pending) => Waiting::Idle,
-            (false, Waiting::Busy, Poll::Ready(_)) => Waiting::Head,
-        };
-        if mem::replace(this.waiting, now_waiting) != now_waiting {
+        let begun = this.activity.begun.load(Ordering::Relaxed);
+        if mem::replace(this.begun, begun) != begun {
+            *this.in_head = false;
             this.reading.disarm();
         }
-        if read.is_ready() {
-            return read;
+        // Bytes are of a body while a request is under way, and of the next head while none is.
+        *this.in_head |= read.is_ready() && !this.activity.is_busy();
+        if read.is_pending() && *this.in_head {
+            return this.reading.poll(this.limits.head, cx).map(Err);
         }
-        let limit = match now_waiting {
-            Waiting::Busy => return Poll::Pending,
-            Waiting::Head => this.limits.head,
-            Waiting::Idle => this.limits.idle,
-        };
-        this.reading.poll(limit, cx).map(Err)
+        read
     }
 }
 
