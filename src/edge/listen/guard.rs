@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -335,7 +336,8 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
     }
 }
 
-/// A service that tells its connection when it is busy.
+/// A service that tells its connection when it is busy, and whose answers to HEAD have no body (which hyper sees to in
+/// HTTP/1.1 only).
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     inner: S,
@@ -351,6 +353,7 @@ impl<S> Watched<S> {
 impl<S, B> Service<Request<Incoming>> for Watched<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>>,
+    B: Body,
 {
     type Response = Response<WatchedBody<B>>;
     type Error = S::Error;
@@ -358,7 +361,8 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let busy = Some(Busy::new(&self.activity));
-        WatchedFuture { inner: self.inner.call(request), busy }
+        let head_only = *request.method() == Method::HEAD;
+        WatchedFuture { inner: self.inner.call(request), busy, head_only }
     }
 }
 
@@ -368,20 +372,26 @@ pin_project! {
         #[pin]
         inner: F,
         busy: Option<Busy>,
+        head_only: bool,
     }
 }
 
 impl<F, B, E> Future for WatchedFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
 {
     type Output = Result<Response<WatchedBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
-        let busy = this.busy.take();
-        Poll::Ready(Ok(response.map(|inner| WatchedBody { inner, _busy: busy })))
+        let mut response = ready!(this.inner.poll(cx))?;
+        let length = response.body().size_hint().exact();
+        if let (true, Some(length)) = (*this.head_only, length) {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let (busy, head_only) = (this.busy.take(), *this.head_only);
+        Poll::Ready(Ok(response.map(|body| WatchedBody { inner: (!head_only).then_some(body), _busy: busy })))
     }
 }
 
@@ -389,7 +399,7 @@ pin_project! {
     /// An answer on its way.
     pub(super) struct WatchedBody<B> {
         #[pin]
-        inner: B,
+        inner: Option<B>,
         _busy: Option<Busy>,
     }
 }
@@ -402,14 +412,17 @@ impl<B: Body> Body for WatchedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().inner.poll_frame(cx)
+        match self.project().inner.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
