@@ -6,6 +6,7 @@
 
 pub mod openai;
 pub mod scripted;
+pub mod simulated;
 
 use std::fmt;
 use std::future::Future;

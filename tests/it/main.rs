@@ -1,6 +1,4 @@
-//! Integration tests, in one binary. Each module says in its header what it is about.
-#![expect(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+//! What can only be tested from outside: files, processes, sockets, and the rules of the house.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod flow;
-mod two_drivers;
-mod world;
+mod config;

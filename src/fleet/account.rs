@@ -1,0 +1,226 @@
+//! What attempts leave behind: load while they run, and knowledge when they end.
+
+use super::sessions::Warm;
+use super::{AttemptEnd, Dispatch, Fleet, Ticket, Transition};
+use crate::domain::{AskKind, CallFacts, FailureKind, Now, Usage, UsageSource};
+use crate::estimate::FirstToken;
+use crate::policy::place::Backlog;
+
+/// A prefix shorter than this says nothing about cache hits: caches work in blocks, providers from 1024 tokens up.
+const HIT_MIN_TOKENS: u32 = 1024;
+
+impl Fleet {
+    /// The attempt is being sent: counts as load from now on.
+    pub fn started(&mut self, facts: &CallFacts, dispatch: Dispatch, now: Now) -> Ticket {
+        self.retries.sent(facts.input_tokens, now.mono);
+        let mut lane = 0;
+        let mut stretch = 1.0;
+        if let Some(offer) = self.offers.get_mut(dispatch.offer.index()) {
+            offer.breaker.sent();
+            lane = offer.lane;
+            stretch = offer.estimate.read(&self.settings.estimate, now.mono).stretch;
+        }
+        if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
+            pool.in_flight.enter();
+            if let Some(e) = pool.endpoint_mut(dispatch.endpoint) {
+                e.load.sent(dispatch.work_s, stretch, now.mono);
+                e.breaker.sent();
+                if let Some(lane) = e.lanes.get_mut(lane) {
+                    lane.sent();
+                }
+                let endpoints = f64::from(pool.present.max(1));
+                pool.backlog.add(dispatch.work_s, stretch, endpoints, now.mono);
+            }
+        }
+        Ticket { dispatch, started: now.mono, first_token: None }
+    }
+
+    /// Its first content came.
+    pub fn first_token(&mut self, facts: &CallFacts, ticket: &mut Ticket, now: Now) {
+        if ticket.first_token.is_some() {
+            return;
+        }
+        ticket.first_token = Some(now.mono);
+        self.prefilled(ticket);
+        if shows_first_token(facts) {
+            self.learn_first_token(ticket, now);
+        }
+    }
+
+    fn learn_first_token(&mut self, ticket: &Ticket, now: Now) {
+        let actual_s = now.mono.secs_since(ticket.started);
+        let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
+        let mut pace = 1.0;
+        if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+            let several = pool.present > 1;
+            if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint).filter(|_| several) {
+                pace = e.load.pace(ticket.started);
+                e.load.paced(actual_s / expected_s.max(1e-6), now.mono);
+            }
+        }
+        let settings = self.settings.estimate;
+        if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+            let read = offer.estimate.read(&settings, now.mono);
+            let work_s = ticket.dispatch.work_s;
+            let alone_s = (read.base_s + work_s * read.stretch) * pace;
+            let queue_s = (expected_s - alone_s).max(0.0);
+            // What a slow endpoint adds is its own; the pool's line is about a usual one.
+            let (actual_s, expected_s, queue_s) = (actual_s / pace, expected_s / pace, queue_s / pace);
+            offer.estimate.first_token(
+                FirstToken { work_s, actual_s, expected_s, queue_s },
+                &settings,
+                now.mono,
+            );
+        }
+    }
+
+    /// It is over.
+    pub fn ended(&mut self, facts: &CallFacts, ticket: Ticket, end: AttemptEnd, now: Now) -> Vec<Transition> {
+        self.release(&ticket);
+        let whole = ticket.first_token.is_none() && matches!(end, AttemptEnd::Ok { .. });
+        if whole && facts.kind == AskKind::Embed {
+            self.learn_first_token(&ticket, now);
+        }
+        self.learn(facts, &ticket, end, now);
+        let transitions = self.judge(facts, &ticket, end, now);
+        self.changed(&transitions);
+        if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+            pool.tidy();
+        }
+        transitions
+    }
+
+    /// Its prefill is done or will never be.
+    fn prefilled(&mut self, ticket: &Ticket) {
+        let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
+        if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
+            e.load.backlog.done(ticket.dispatch.work_s);
+            pool.backlog.done(ticket.dispatch.work_s);
+        }
+    }
+
+    /// Gives back the place that it held.
+    fn release(&mut self, ticket: &Ticket) {
+        if ticket.first_token.is_none() {
+            self.prefilled(ticket);
+        }
+        let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
+        if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
+            e.load.left();
+        }
+        if pool.in_flight.leave() {
+            self.generation += 1;
+        }
+        if pool.in_flight.count() == 0 {
+            pool.backlog = Backlog::NONE;
+        }
+    }
+
+    fn learn(&mut self, facts: &CallFacts, ticket: &Ticket, end: AttemptEnd, now: Now) {
+        match end {
+            AttemptEnd::Ok { usage } => {
+                self.count(ticket, true);
+                self.learn_answer(facts, ticket, &usage, now);
+                self.warm_up(facts, ticket, usage.total(), now);
+            }
+            AttemptEnd::Failed { kind, .. } => {
+                self.count(ticket, false);
+                let impatient = kind == FailureKind::FirstTokenTimeout && !self.waited_long(ticket, now);
+                if costs_a_retry(kind) && !impatient {
+                    let settings = self.settings.estimate;
+                    if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+                        offer.estimate.finished(true, &settings, now.mono);
+                    }
+                }
+                if matches!(kind, FailureKind::FirstTokenTimeout | FailureKind::Deadline) {
+                    self.learn_silence(facts, ticket, now);
+                }
+            }
+            AttemptEnd::Cancelled => {
+                self.learn_silence(facts, ticket, now);
+                if ticket.first_token.is_some() {
+                    self.warm_up(facts, ticket, u64::from(facts.input_tokens), now);
+                }
+            }
+        }
+    }
+
+    /// It was given up without a first token: it would have taken at least so long.
+    fn learn_silence(&mut self, facts: &CallFacts, ticket: &Ticket, now: Now) {
+        let waited_s = now.mono.secs_since(ticket.started);
+        let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
+        // Less than twice the expected says next to nothing, and a client's short patience is no fault of the pool.
+        if !shows_first_token(facts) || ticket.first_token.is_some() || waited_s < 2.0 * expected_s {
+            return;
+        }
+        let settings = self.settings.estimate;
+        if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+            offer.estimate.took(waited_s, expected_s, &settings, now.mono);
+        }
+    }
+
+    fn learn_answer(&mut self, facts: &CallFacts, ticket: &Ticket, usage: &Usage, now: Now) {
+        let settings = self.settings.estimate;
+        let n = u64::from(facts.n.max(1));
+        let each = usage.output / n;
+        let index = self.output_index(facts);
+        if let Some(mean) = self.outputs.get_mut(index).filter(|_| usage.output > 0) {
+            mean.observe(each as f64);
+        }
+        let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
+        let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) else { return };
+        let estimate = &mut offer.estimate;
+        estimate.finished(false, &settings, now.mono);
+        let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
+        match ticket.first_token.filter(|_| shows_first_token(facts)) {
+            Some(first) => {
+                estimate.decoded(each.saturating_sub(1), now.mono.secs_since(first), &settings, now.mono);
+            }
+            None => {
+                let total_s = now.mono.secs_since(ticket.started);
+                let tpot_s = estimate.read(&settings, now.mono).tpot_s;
+                estimate.took(total_s, expected_s + each as f64 * tpot_s, &settings, now.mono);
+                estimate.decoded(each, (total_s - expected_s).max(0.0), &settings, now.mono);
+            }
+        }
+        if let Some(warm) = warm.filter(|w| w.endpoint == ticket.dispatch.endpoint)
+            && usage.source == UsageSource::Reported
+        {
+            let prefix = warm.prefix_tokens.min(facts.input_tokens);
+            if prefix >= HIT_MIN_TOKENS {
+                estimate.cache_hit(usage.cached as f64 / f64::from(prefix), &settings, now.mono);
+            }
+        }
+    }
+
+    /// The endpoint holds so many tokens of the session now.
+    fn warm_up(&mut self, facts: &CallFacts, ticket: &Ticket, tokens: u64, now: Now) {
+        let Some(session) = facts.session else { return };
+        let warm = Warm {
+            pool: ticket.dispatch.pool,
+            endpoint: ticket.dispatch.endpoint,
+            prefix_tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+        };
+        self.sessions.touch(session, facts.model, warm, now.mono);
+    }
+
+    fn count(&mut self, ticket: &Ticket, served: bool) {
+        let by = (u64::from(served), u64::from(!served));
+        if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+            (offer.served, offer.failed) = (offer.served + by.0, offer.failed + by.1);
+        }
+        if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+            (pool.served, pool.failed) = (pool.served + by.0, pool.failed + by.1);
+        }
+    }
+}
+
+/// Is the time to its first content that of the prefill? A whole generated answer comes at once, with its last token.
+fn shows_first_token(facts: &CallFacts) -> bool {
+    facts.stream || facts.kind == AskKind::Embed
+}
+
+/// Does such a failure send the call elsewhere? A caller's mistake does not, and neither does its deadline.
+const fn costs_a_retry(kind: FailureKind) -> bool {
+    kind.retryable() && !matches!(kind, FailureKind::ContextTooLong | FailureKind::RequestTooLarge)
+}
