@@ -67,8 +67,7 @@ impl fmt::Debug for Simulated {
 impl Simulated {
     /// An idle pool.
     pub fn new(settings: Settings, clock: Clock) -> Self {
-        let endpoints =
-            (0..settings.endpoints.max(1)).map(|_| Endpoint::new(settings.engine, clock.clone())).collect();
+        let endpoints = settings.engines.iter().map(|engine| Endpoint::new(*engine, clock.clone())).collect();
         let gate = Mutex::new(Gate::new(settings.door.clone()));
         Self(Arc::new(Pool { settings, clock, gate, endpoints }))
     }

@@ -29,7 +29,7 @@ fn engine() -> engine::Settings {
 }
 
 fn settings() -> Settings {
-    Settings { name: Arc::from("p"), engine: engine(), ..Settings::default() }
+    Settings { name: Arc::from("p"), engines: vec![engine()], ..Settings::default() }
 }
 
 fn pool(settings: Settings) -> Simulated {
@@ -366,7 +366,8 @@ async fn dropping_a_call_at_any_stage_takes_it_off_the_engine() {
 #[tokio::test(start_paused = true)]
 async fn calls_at_once_share_the_engine_and_a_full_one_says_when_to_come_back() {
     let engine::Settings::Batching(b) = engine() else { panic!("it looks inside") };
-    let tight = Settings { engine: engine::Settings::Batching(Batching { queue: 1, ..b }), ..settings() };
+    let engines = vec![engine::Settings::Batching(Batching { queue: 1, ..b })];
+    let tight = Settings { engines, ..settings() };
     let pool = pool(tight);
     let ask = || whole(&pool, Ask::Chat(limited("x", 2)));
     let (a, b, c) = tokio::join!(ask(), ask(), ask());
