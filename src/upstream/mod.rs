@@ -4,6 +4,8 @@
 //! never follows a redirect, and keeps no opinion about health. Dropping what it returned cancels the attempt at the
 //! other end.
 
+pub mod scripted;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,7 @@
-//! Everything that needs the whole tree or a whole router; one binary, because linking is what tests cost.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test may give up")]
+//! Integration tests, in one binary. Each module says in its header what it is about.
+#![expect(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-// The rules of the house, read from the source.
+mod flow;
 mod tidy;
+mod two_drivers;
+mod world;
