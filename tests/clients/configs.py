@@ -37,7 +37,7 @@ region = "{region}"
   input = {price / 10}
 
   [[pool.engine]]
-  preset = "h100"
+  preset = "embedder"
   count = {count}
 """
 

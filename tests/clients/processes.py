@@ -115,12 +115,18 @@ class Process:
 class Router(Process):
     """`gridtie serve` with a config."""
 
-    def __init__(self, folder: Path, config: str, **environment: str):
-        self.grpc, self.http, self.admin = free_port(), free_port(), free_port()
+    def __init__(self, folder: Path, config: str, ports: tuple[int, int, int] | None = None, **environment: str):
+        self.grpc, self.http, self.admin = ports or (free_port(), free_port(), free_port())
+        self.folder, self.pools = folder, config
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "gridtie.toml"
         self.config.write_text(listen(self.grpc, self.http, self.admin) + config)
         super().__init__(["serve", "--config", str(self.config)], folder / "router.log", **environment)
+
+    def again(self) -> Router:
+        """The same config on the same ports, after this one has ended."""
+        assert not self.alive()
+        return Router(self.folder / "again", self.pools, (self.grpc, self.http, self.admin))
 
     def __enter__(self):
         try:
