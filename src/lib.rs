@@ -4,9 +4,16 @@
 
 pub mod call;
 pub mod clock;
+pub mod dialect;
 pub mod domain;
+pub mod edge;
+pub mod engine;
+pub mod estimate;
 pub mod fleet;
 pub mod flow;
+pub mod health;
 pub mod ledger;
+pub mod limit;
+pub mod policy;
 pub mod telemetry;
 pub mod upstream;

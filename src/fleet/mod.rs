@@ -1,73 +1,157 @@
 //! The state of all pools, offers and endpoints, folded from events; answers what to do with a call now.
 //!
 //! One plain struct, driven under one lock by `flow` and without any by a simulator. It brings `policy`, `health`,
-//! `limit` and `estimate` together; they do not know each other.
+//! `limit` and `estimate` together; they do not know each other. It reads no clock and draws no chance of its own:
+//! jitter in events without an RNG comes from the call's id.
 
+mod account;
+mod decide;
 pub mod decision;
+pub mod explain;
+mod sessions;
+mod settings;
+mod state;
+pub mod status;
+mod survey;
+mod watch;
 
 pub use decision::{AttemptEnd, Decision, Dispatch, Reason, Ticket, Transition, Tried};
+pub use explain::Explanation;
+pub use settings::Settings;
+pub use status::FleetStatus;
 
 use std::sync::Arc;
 
-use rand::rngs::SmallRng;
-
-use crate::domain::{Address, CallFacts, Catalog, Now, PoolId};
-
-/// What an operator may set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {}
+use self::sessions::Sessions;
+use self::state::{Endpoint, OfferState, PoolState};
+use self::survey::Survey;
+use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId};
+use crate::estimate::Mean;
+use crate::limit::RetryBudget;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Fleet {
     catalog: Arc<Catalog>,
+    settings: Settings,
+    /// By pool id.
+    pools: Vec<PoolState>,
+    /// By offer id.
+    offers: Vec<OfferState>,
+    /// Output tokens of a choice, by model and class: what comes out depends on what is asked, not on who answers.
+    outputs: Vec<Mean>,
+    retries: RetryBudget,
+    sessions: Sessions,
+    next_endpoint: u32,
+    generation: u64,
+    /// Kept between decisions so that they need no allocation.
+    scratch: Survey,
 }
 
-#[expect(clippy::panic, clippy::unimplemented, unused_variables, reason = "seams only; the rules come next")]
 impl Fleet {
     /// All pools healthy and unknown, no endpoints yet.
     pub fn new(catalog: Arc<Catalog>, settings: Settings, now: Now) -> Self {
-        Self { catalog }
+        let pools = PoolState::of(&catalog);
+        let offers = OfferState::of(&catalog, &settings, now.mono);
+        let outputs =
+            vec![Mean::new(settings.estimate.output_prior); catalog.models.len() * catalog.classes.len()];
+        let sessions = Sessions::new(settings.session_ttl);
+        Self {
+            catalog,
+            settings,
+            pools,
+            offers,
+            outputs,
+            retries: RetryBudget::default(),
+            sessions,
+            next_endpoint: 0,
+            generation: 0,
+            scratch: Survey::default(),
+        }
     }
 
     /// The endpoints of a pool are now these: new ones join, missing ones leave (their calls go on), the rest keep
     /// their state.
     pub fn set_endpoints(&mut self, pool: PoolId, addresses: &[Arc<Address>], now: Now) {
-        unimplemented!()
-    }
-
-    /// What to do with the call now, given what was tried already. Charges the retry budget when it lets a retry go.
-    pub fn decide(&mut self, facts: &CallFacts, tried: &[Tried], now: Now, rng: &mut SmallRng) -> Decision {
-        unimplemented!()
-    }
-
-    /// The attempt is being sent: counts as load from now on.
-    pub fn started(&mut self, facts: &CallFacts, dispatch: Dispatch, now: Now) -> Ticket {
-        unimplemented!()
-    }
-
-    /// Its first content came.
-    pub fn first_token(&mut self, facts: &CallFacts, ticket: &mut Ticket, now: Now) {
-        unimplemented!()
-    }
-
-    /// It is over.
-    pub fn ended(&mut self, facts: &CallFacts, ticket: Ticket, end: AttemptEnd, now: Now) -> Vec<Transition> {
-        unimplemented!()
+        let Some(state) = self.pools.get_mut(pool.index()) else { return };
+        for endpoint in &mut state.endpoints {
+            endpoint.leaving = !addresses.contains(&endpoint.address);
+        }
+        for address in addresses {
+            if !state.endpoints.iter().any(|e| e.address == *address) {
+                let id = EndpointId(self.next_endpoint);
+                self.next_endpoint = self.next_endpoint.wrapping_add(1);
+                state.endpoints.push(Endpoint::new(id, Arc::clone(address), state.offers.len()));
+            }
+        }
+        state.tidy();
+        state.recount(now.mono, &self.settings.health);
+        self.generation += 1;
     }
 
     /// No new calls to the pool until [`Self::resume`]; those under way finish.
-    pub fn drain(&mut self, pool: PoolId, now: Now) -> Vec<Transition> {
-        unimplemented!()
+    pub fn drain(&mut self, pool: PoolId, _now: Now) -> Vec<Transition> {
+        let Some(state) = self.pools.get_mut(pool.index()).filter(|p| !p.drained) else { return Vec::new() };
+        state.drained = true;
+        vec![pool_transition(pool, "healthy", "drained", "an operator drained it")]
     }
 
     /// Undoes [`Self::drain`]: the pool comes back with a slow start.
     pub fn resume(&mut self, pool: PoolId, now: Now) -> Vec<Transition> {
-        unimplemented!()
+        let Some(state) = self.pools.get_mut(pool.index()).filter(|p| p.drained) else { return Vec::new() };
+        state.drained = false;
+        for &offer in &state.offers {
+            self.offers[offer.index()].breaker.slow_start(now.mono, &self.settings.health);
+        }
+        self.generation += 1;
+        vec![pool_transition(pool, "drained", "slow_start", "an operator resumed it")]
     }
 
-    /// A number that grows with every change that could make a waiting call dispatchable.
+    /// A number that grows with every change that could make a waiting call dispatchable. Changes that come with
+    /// time alone are told by [`Decision::Wait`] instead.
     pub fn generation(&self) -> u64 {
-        unimplemented!()
+        self.generation
+    }
+
+    /// What everything hangs on: ids mean something only with it.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// What was set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Says what time alone has changed since it was last asked: ejections and cooldowns that ended, slow starts that
+    /// are complete. For logs and metrics; decisions do not depend on it. Once a second is often enough.
+    pub fn tick(&mut self, now: Now) -> Vec<Transition> {
+        self.settle_all(now.mono)
+    }
+
+    fn output_index(&self, facts: &crate::domain::CallFacts) -> usize {
+        facts.model.index() * self.catalog.classes.len() + facts.class.index()
+    }
+
+    fn changed(&mut self, transitions: &[Transition]) {
+        let better = |t: &Transition| matches!(t.to, "healthy" | "slow_start" | "probation");
+        if transitions.iter().any(better) {
+            self.generation += 1;
+        }
     }
 }
+
+fn pool_transition(pool: PoolId, from: &'static str, to: &'static str, reason: &str) -> Transition {
+    Transition { pool, offer: None, endpoint: None, from, to, reason: reason.to_owned() }
+}
+
+/// A number between 0 and 1 that depends on nothing but the arguments (SplitMix64's finaliser): jitter that replays.
+fn jitter(seed: u64, at: Instant) -> f64 {
+    let mut z = seed ^ at.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -59,9 +59,9 @@ pub struct Bill {
     pub cost: Usd,
 }
 
-/// An answer.
+/// An answer. The kind of its stream is open, so that a face can be tried with a scripted one.
 #[derive(Debug)]
-pub enum Answered {
+pub enum Answered<R = RelayBody> {
     /// All of it.
     Whole {
         /// What happened.
@@ -76,7 +76,7 @@ pub enum Answered {
         /// What happened so far.
         head: Head,
         /// What follows.
-        body: RelayBody,
+        body: R,
     },
 }
 

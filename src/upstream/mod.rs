@@ -4,7 +4,9 @@
 //! never follows a redirect, and keeps no opinion about health. Dropping what it returned cancels the attempt at the
 //! other end.
 
+pub mod openai;
 pub mod scripted;
+pub mod simulated;
 
 use std::fmt;
 use std::future::Future;

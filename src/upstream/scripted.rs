@@ -92,7 +92,9 @@ impl Upstream for Scripted {
         Box::pin(async move {
             let mut steps = script.0.into_iter();
             match play(&mut steps).await {
-                Happening::Whole(usage) => Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer()), usage })),
+                Happening::Whole(usage) => {
+                    Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer()), usage }))
+                }
                 Happening::Fail(failure) => Err(failure),
                 Happening::Open | Happening::Content | Happening::End(_) | Happening::Silence => {
                     Ok(Reply::Stream(Pieces(Box::pin(stream::unfold(steps, |mut steps| async move {
@@ -128,7 +130,11 @@ fn content() -> Piece {
 
 fn last(usage: Usage) -> Piece {
     let delta = Delta::Finish { choice: 0, reason: FinishReason::Stop };
-    Piece { body: PieceBody::Canonical(smallvec![delta, Delta::Usage(usage)]), content_events: 0, usage: Some(usage) }
+    Piece {
+        body: PieceBody::Canonical(smallvec![delta, Delta::Usage(usage)]),
+        content_events: 0,
+        usage: Some(usage),
+    }
 }
 
 fn answer() -> Answer {

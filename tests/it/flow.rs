@@ -122,7 +122,8 @@ async fn a_client_that_leaves_in_mid_stream_stops_the_upstream() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_grace_breaks_streams_honestly_and_refuses_what_has_not_begun() {
-    let world = world(|a| if a.call.0 == 0 { unreachable!() } else { Script::stream(ms(10), ms(100), 1_000) });
+    let world =
+        world(|a| if a.call.0 == 0 { unreachable!() } else { Script::stream(ms(10), ms(100), 1_000) });
     let body = stream(&world).await;
     world.router.start_draining();
     world.router.end_grace();
@@ -197,8 +198,11 @@ async fn every_account_is_closed_exactly_once_under_random_faults() {
             0 => Script::failing(ms(3), FailureKind::Connect),
             1 => Script::failing(ms(30), FailureKind::RateLimited),
             2 => Script(vec![(ms(1), Happening::Silence)]),
-            3 => Script::stream(ms(20), ms(5), 20)
-                .cut(6, ms(5), Happening::Fail(gridtie::domain::Failure::new(FailureKind::Truncated, "cut"))),
+            3 => Script::stream(ms(20), ms(5), 20).cut(
+                6,
+                ms(5),
+                Happening::Fail(gridtie::domain::Failure::new(FailureKind::Truncated, "cut")),
+            ),
             _ => Script::stream(ms(20), ms(5), 20),
         }
     });
@@ -215,6 +219,7 @@ async fn every_account_is_closed_exactly_once_under_random_faults() {
     futures_util::future::join_all(calls).await;
     world.router.all_closed().await;
     assert_eq!(world.kept.0.lock().unwrap().len(), 200);
-    let load: u32 = world.router.with_fleet(|f| (0..3).map(|p| f.in_flight(gridtie::domain::PoolId(p))).sum());
+    let load: u32 =
+        world.router.with_fleet(|f| (0..3).map(|p| f.in_flight(gridtie::domain::PoolId(p))).sum());
     assert_eq!(load, 0, "load is left over from calls that are long closed");
 }

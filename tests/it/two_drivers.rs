@@ -1,8 +1,8 @@
 //! One state machine, two clocks: the same happenings through `flow` (tasks, paused tokio time) and through an event
 //! queue (integers) must give the same attempts at the same moments with the same ends.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use futures_util::StreamExt;
 use gridtie::call::{Call, Close, Event, Step};
@@ -27,8 +27,11 @@ fn script(call: u64, no: u8, origin: &str) -> Script {
         1 if owned => Script::failing(r(2), FailureKind::ServerError),
         2 => Script::failing(r(1), FailureKind::RateLimited),
         3 if owned => Script(vec![(r(1), Happening::Silence)]),
-        4 => Script::stream(r(2), r(1), 9)
-            .cut(5, r(1), Happening::Fail(Failure::new(FailureKind::Truncated, "cut"))),
+        4 => Script::stream(r(2), r(1), 9).cut(
+            5,
+            r(1),
+            Happening::Fail(Failure::new(FailureKind::Truncated, "cut")),
+        ),
         5 if owned => Script::stream(r(1), r(1), 5).cut(3, r(1), Happening::Silence),
         _ => Script::stream(r(2), r(1), 6 + (hash % 5) as u32),
     }
@@ -88,14 +91,17 @@ fn through_queue() -> BTreeMap<u64, String> {
     let catalog = world::catalog();
     let start = Timestamp::from_millis(1_800_000_000_000);
     let mut fleet = {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async { world::fleet(&catalog, &world::clock()) })
     };
     let ids = ids();
-    let mut queue: Queue = (0..CALLS).map(|i| Reverse((Instant::START + arrival(i), i, Due::Start))).collect();
+    let mut queue: Queue =
+        (0..CALLS).map(|i| Reverse((Instant::START + arrival(i), i, Due::Start))).collect();
     let mut calls: BTreeMap<u64, Played> = BTreeMap::new();
     while let Some(Reverse((at, i, due))) = queue.pop() {
-        let now = Now { mono: at, wall: Timestamp::from_millis(start.as_millis() + at.as_nanos() / 1_000_000) };
+        let now =
+            Now { mono: at, wall: Timestamp::from_millis(start.as_millis() + at.as_nanos() / 1_000_000) };
         let played = calls.entry(i).or_insert_with(|| Played {
             call: Call::new(world::facts(ids[i as usize], at, true), SEED),
             attempt: 0,

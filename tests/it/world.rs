@@ -7,8 +7,8 @@ use gridtie::call::Record;
 use gridtie::clock::Clock;
 use gridtie::domain::catalog::{Class, Model, Offer, Pool, Tenant};
 use gridtie::domain::{
-    Address, AskKind, Body, CallFacts, CallId, Capabilities, Catalog, ClassId, Duration, EnginePrior, Hints, ModelId,
-    OfferId, PoolId, Price, Prices, Request, TenantId, Tenure, Timestamp,
+    Address, AskKind, Body, CallFacts, CallId, Capabilities, Catalog, ClassId, Duration, EnginePrior, Hints,
+    ModelId, OfferId, PoolId, Price, Prices, Request, TenantId, Tenure, Timestamp,
 };
 use gridtie::fleet::{self, Fleet};
 use gridtie::flow::{self, Inbound, Router};

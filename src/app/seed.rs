@@ -1,0 +1,9 @@
+//! The only source of entropy. Everything else takes its randomness from the seed that this deals once.
+
+use rand::RngExt;
+
+/// A fresh seed from the operating system.
+#[expect(clippy::disallowed_methods, reason = "this is the place that may")]
+pub fn entropy() -> u64 {
+    rand::rng().random()
+}

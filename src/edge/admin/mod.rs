@@ -1,0 +1,3 @@
+//! What operators and their machines use: the admin listener.
+
+pub mod http;

@@ -1,0 +1,415 @@
+//! The limits of one connection: how long a peer may take to ask, to rest, and to listen.
+//!
+//! hyper limits the head of a request but counts an idle connection's rest with it, and does not limit a peer that
+//! stops reading at all. So the transport keeps these times itself, and learns from the service when a request is
+//! being worked on.
+
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+
+/// What the peer speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// The first bytes of a connection, read to tell the protocol and still to be given to it.
+pub(super) struct Prefix {
+    bytes: [u8; Prefix::MAX],
+    from: usize,
+    to: usize,
+}
+
+impl Prefix {
+    /// No request is shorter, so that no read waits for bytes that are not needed.
+    const MAX: usize = 16;
+}
+
+/// HTTP/2 begins with these; no HTTP/1 method does.
+const HTTP2: [u8; 3] = *b"PRI";
+
+/// Reads just enough to tell HTTP/2 from HTTP/1.1.
+pub(super) async fn sniff(io: &mut Transport) -> io::Result<(Protocol, Prefix)> {
+    let mut prefix = Prefix { bytes: [0; Prefix::MAX], from: 0, to: 0 };
+    loop {
+        let read = io.read(&mut prefix.bytes[prefix.to..]).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        prefix.to += read;
+        let seen = prefix.to.min(HTTP2.len());
+        if prefix.bytes[..seen] != HTTP2[..seen] {
+            return Ok((Protocol::Http1, prefix));
+        }
+        if seen == HTTP2.len() {
+            return Ok((Protocol::Http2, prefix));
+        }
+    }
+}
+
+pin_project! {
+    /// TCP, with or without TLS.
+    #[project = TransportProj]
+    pub(super) enum Transport {
+        Plain { #[pin] io: TcpStream },
+        Tls { #[pin] io: Box<TlsStream<TcpStream>> },
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.project() {
+            TransportProj::Plain { io } => io.poll_read(cx, buf),
+            TransportProj::Tls { io } => io.poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.project() {
+            TransportProj::Plain { io } => io.poll_write(cx, buf),
+            TransportProj::Tls { io } => io.poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.project() {
+            TransportProj::Plain { io } => io.poll_write_vectored(cx, bufs),
+            TransportProj::Tls { io } => io.poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain { io } => io.is_write_vectored(),
+            Self::Tls { io } => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.project() {
+            TransportProj::Plain { io } => io.poll_flush(cx),
+            TransportProj::Tls { io } => io.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.project() {
+            TransportProj::Plain { io } => io.poll_shutdown(cx),
+            TransportProj::Tls { io } => io.poll_shutdown(cx),
+        }
+    }
+}
+
+/// The times of a connection; see [`Settings`](super::Settings).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) head: Duration,
+    pub(super) idle: Duration,
+    pub(super) write_stall: Duration,
+}
+
+/// Requests under way on a connection: from the end of the head to the end of the answer.
+#[derive(Default, Debug)]
+pub(super) struct Activity(AtomicUsize);
+
+impl Activity {
+    fn is_busy(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Busy(Arc<Activity>);
+
+impl Busy {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.0.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What an HTTP/1.1 connection waits for when it reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The rest of a head.
+    Head,
+    /// The next request.
+    Idle,
+    /// Nothing: a request is being worked on, and only its body or the peer's leaving can come.
+    Busy,
+}
+
+/// A timer whose allocation is kept for the life of the connection.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: bool,
+}
+
+impl Alarm {
+    /// Rings `after` from the first poll since it was last disarmed.
+    fn poll(&mut self, after: Duration, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+        if !mem::replace(&mut self.armed, true) {
+            sleep.set(tokio::time::sleep(after));
+        }
+        sleep.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+
+    fn disarm(&mut self) {
+        self.armed = false;
+    }
+}
+
+/// After our end of a connection is closed, what the peer still sends is read and thrown away for a moment: closing
+/// with unread bytes resets the connection, and the answer (a 413, say) is lost on its way.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+pin_project! {
+    /// A transport that keeps the times.
+    pub(super) struct Guarded<T> {
+        #[pin]
+        inner: T,
+        prefix: Prefix,
+        protocol: Protocol,
+        limits: Limits,
+        activity: Arc<Activity>,
+        waiting: Waiting,
+        reading: Alarm,
+        writing: Alarm,
+        lingering: Option<usize>,
+    }
+}
+
+impl<T> Guarded<T> {
+    pub(super) fn new(
+        inner: T,
+        prefix: Prefix,
+        protocol: Protocol,
+        limits: Limits,
+        activity: Arc<Activity>,
+    ) -> Self {
+        let (reading, writing) = (Alarm::default(), Alarm::default());
+        let waiting = Waiting::Head;
+        Self { inner, prefix, protocol, limits, activity, waiting, reading, writing, lingering: None }
+    }
+}
+
+impl<T: AsyncRead> AsyncRead for Guarded<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let prefix = this.prefix;
+        if prefix.from < prefix.to {
+            let take = buf.remaining().min(prefix.to - prefix.from);
+            buf.put_slice(&prefix.bytes[prefix.from..prefix.from + take]);
+            prefix.from += take;
+            return Poll::Ready(Ok(()));
+        }
+        let read = this.inner.poll_read(cx, buf);
+        if *this.protocol == Protocol::Http2 {
+            // Its pings tell whether anybody is there.
+            return read;
+        }
+        let now_waiting = match (this.activity.is_busy(), *this.waiting, &read) {
+            (true, ..) => Waiting::Busy,
+            (false, Waiting::Head, _) | (false, Waiting::Idle, Poll::Ready(_)) => Waiting::Head,
+            (false, Waiting::Idle, Poll::Pending) | (false, Waiting::Busy, Poll::Pending) => Waiting::Idle,
+            (false, Waiting::Busy, Poll::Ready(_)) => Waiting::Head,
+        };
+        if mem::replace(this.waiting, now_waiting) != now_waiting {
+            this.reading.disarm();
+        }
+        if read.is_ready() {
+            return read;
+        }
+        let limit = match now_waiting {
+            Waiting::Busy => return Poll::Pending,
+            Waiting::Head => this.limits.head,
+            Waiting::Idle => this.limits.idle,
+        };
+        this.reading.poll(limit, cx).map(Err)
+    }
+}
+
+/// The outcome of a write, or the alarm if the peer has taken nothing for too long.
+fn stalled<R>(
+    written: Poll<io::Result<R>>,
+    alarm: &mut Alarm,
+    limit: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<R>> {
+    if written.is_ready() {
+        alarm.disarm();
+        return written;
+    }
+    alarm.poll(limit, cx).map(Err)
+}
+
+impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        stalled(this.inner.poll_write(cx, buf), this.writing, this.limits.write_stall, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        stalled(this.inner.poll_write_vectored(cx, bufs), this.writing, this.limits.write_stall, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        // A TLS flush writes; a TCP flush is always ready and must not disarm the alarm of a blocked write.
+        let flushed = this.inner.poll_flush(cx);
+        if flushed.is_ready() {
+            return flushed;
+        }
+        stalled(flushed, this.writing, this.limits.write_stall, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut this = self.project();
+        if this.lingering.is_none() {
+            ready!(stalled(
+                this.inner.as_mut().poll_shutdown(cx),
+                this.writing,
+                this.limits.write_stall,
+                cx
+            ))?;
+            *this.lingering = Some(LINGER_BYTES);
+            this.reading.disarm();
+        }
+        while let Some(left @ 1..) = *this.lingering {
+            let mut scratch = [0; 8 * 1024];
+            let mut scratch = ReadBuf::new(&mut scratch);
+            match this.inner.as_mut().poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(())) if !scratch.filled().is_empty() => {
+                    *this.lingering = Some(left.saturating_sub(scratch.filled().len()));
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    return this.reading.poll(LINGER.min(this.limits.write_stall), cx).map(|_| Ok(()));
+                }
+            }
+        }
+        *this.lingering = Some(0);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A service that tells its connection when it is busy.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    inner: S,
+    activity: Arc<Activity>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(inner: S, activity: Arc<Activity>) -> Self {
+        Self { inner, activity }
+    }
+}
+
+impl<S, B> Service<Request<Incoming>> for Watched<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+{
+    type Response = Response<WatchedBody<B>>;
+    type Error = S::Error;
+    type Future = WatchedFuture<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let busy = Some(Busy::new(&self.activity));
+        WatchedFuture { inner: self.inner.call(request), busy }
+    }
+}
+
+pin_project! {
+    /// An answer in the making.
+    pub(super) struct WatchedFuture<F> {
+        #[pin]
+        inner: F,
+        busy: Option<Busy>,
+    }
+}
+
+impl<F, B, E> Future for WatchedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<WatchedBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.inner.poll(cx))?;
+        let busy = this.busy.take();
+        Poll::Ready(Ok(response.map(|inner| WatchedBody { inner, _busy: busy })))
+    }
+}
+
+pin_project! {
+    /// An answer on its way.
+    pub(super) struct WatchedBody<B> {
+        #[pin]
+        inner: B,
+        _busy: Option<Busy>,
+    }
+}
+
+impl<B: Body> Body for WatchedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

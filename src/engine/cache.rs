@@ -1,0 +1,105 @@
+//! The prefix cache: which beginnings of prompts an engine still holds, least recently used out first.
+//!
+//! A prompt is a chain of blocks, each named by a hash of itself and all before it; what is cached of it is the longest
+//! chain of blocks from its start that are all here. One block a prompt, named by its session, models a conversation
+//! that grows.
+
+use std::collections::BTreeMap;
+
+/// A piece of a prompt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// Names the piece and everything before it.
+    pub hash: u64,
+    /// Its length in tokens.
+    pub tokens: u32,
+}
+
+/// Blocks of one prompt that are looked at: 1024 of 512 tokens are half a million tokens.
+pub const MAX_BLOCKS: usize = 1024;
+
+/// Blocks that are remembered, whatever their length: bounds memory where prompts are many and tiny.
+const MAX_ENTRIES: usize = 65_536;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    entries: BTreeMap<u64, Entry>,
+    /// From the last use to the block: the first is the next to go.
+    by_use: BTreeMap<u64, u64>,
+    tokens: u64,
+    uses: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    tokens: u32,
+    used: u64,
+}
+
+impl Cache {
+    /// Tokens held.
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// How many tokens from the start of this prompt are here. Counts as a use of them.
+    pub fn look_up(&mut self, blocks: &[Block]) -> u32 {
+        let (mut found, mut hits) = (0u32, 0);
+        for block in blocks.iter().take(MAX_BLOCKS) {
+            let Some(entry) = self.entries.get(&block.hash) else { break };
+            found = found.saturating_add(entry.tokens.min(block.tokens));
+            hits += 1;
+            if entry.tokens < block.tokens {
+                break;
+            }
+        }
+        // From the end, so that the start of a prompt, which more prompts share, goes last.
+        for block in blocks[..hits].iter().rev() {
+            if let Some(entry) = self.entries.get(&block.hash) {
+                self.put(block.hash, entry.tokens);
+            }
+        }
+        found
+    }
+
+    /// Keeps the first `input` tokens of this prompt, within `room` tokens over all.
+    pub fn keep(&mut self, blocks: &[Block], input: u32, room: u64) {
+        let (mut left, mut kept) = (input, 0);
+        for block in blocks.iter().take(MAX_BLOCKS) {
+            if left == 0 {
+                break;
+            }
+            left -= block.tokens.min(left);
+            kept += 1;
+        }
+        let mut before: u32 = blocks[..kept].iter().fold(0, |sum, b| sum.saturating_add(b.tokens));
+        for block in blocks[..kept].iter().rev() {
+            before = before.saturating_sub(block.tokens);
+            let tokens = block.tokens.min(input.saturating_sub(before));
+            let had = self.entries.get(&block.hash).map_or(0, |e| e.tokens);
+            self.put(block.hash, tokens.max(had));
+        }
+        self.shrink_to(room);
+    }
+
+    /// Drops what was not used for longest until at most `room` tokens are held.
+    pub fn shrink_to(&mut self, room: u64) {
+        while self.tokens > room || self.entries.len() > MAX_ENTRIES {
+            let Some((_, hash)) = self.by_use.pop_first() else { return };
+            if let Some(entry) = self.entries.remove(&hash) {
+                self.tokens -= u64::from(entry.tokens);
+            }
+        }
+    }
+
+    fn put(&mut self, hash: u64, tokens: u32) {
+        self.uses += 1;
+        self.tokens += u64::from(tokens);
+        self.by_use.insert(self.uses, hash);
+        if let Some(old) = self.entries.insert(hash, Entry { tokens, used: self.uses }) {
+            self.tokens -= u64::from(old.tokens);
+            self.by_use.remove(&old.used);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What an engine is like: its speeds and its room, as plain numbers, and presets for them.
+//!
+//! Knows nothing of configs or of how a number was spelt there. Whoever fills this in has checked it; the engine
+//! stays sane (no division by zero, no endless loop) with any numbers, but does not promise that they mean anything.
+
+use crate::domain::{ContactWindow, Duration, EnginePrior};
+
+/// One endpoint's engine.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Settings {
+    /// An engine that we look into: batch, KV room, queue.
+    Batching(Batching),
+    /// A provider seen from outside: what it does with the load is its own affair.
+    Opaque(Opaque),
+}
+
+/// An engine with continuous batching.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Batching {
+    /// How fast.
+    pub speed: Speed,
+    /// Sequences decoded at once at most; at least 1.
+    pub max_batch: u32,
+    /// Tokens of keys and values it has room for. A job holds input and output of all its sequences from admission
+    /// to end; what is left keeps prefixes.
+    pub kv_tokens: u64,
+    /// Jobs that may wait for admission; the next one is turned away.
+    pub queue: u32,
+    /// Keep prefixes for later jobs.
+    pub prefix_cache: bool,
+    /// What it draws.
+    pub power: Power,
+}
+
+/// The timing of an engine in seconds.
+///
+/// A prompt of `n` tokens of which `u` are not cached takes `a + b*u + c*u*(2n - u)`: a fixed part, a part per token
+/// and the attention of each new token to all before it. A decode step with `B` sequences takes `t0 + t1*B`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Speed {
+    /// `a`: seconds per prompt.
+    pub prefill_base_s: f64,
+    /// `b`: seconds per uncached token.
+    pub prefill_token_s: f64,
+    /// `c`: seconds per uncached token and token before it.
+    pub prefill_pair_s: f64,
+    /// Up to so many tokens the formula holds; beyond it each token costs what one costs on average at that length,
+    /// because engines split long prompts into chunks. Extrapolating a square that was fitted to short prompts
+    /// would charge ten times too much at 100,000 tokens.
+    pub prefill_measured_to: u32,
+    /// `t0`: seconds per decode step.
+    pub step_base_s: f64,
+    /// `t1`: seconds per decode step and sequence.
+    pub step_seq_s: f64,
+    /// How many times as long a decode step takes while a prompt is prefilled; at least 1.
+    pub interference: f64,
+}
+
+/// Power of all accelerators of an endpoint, in watts.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Power {
+    /// Nothing to do.
+    pub idle_w: f64,
+    /// Decoding only.
+    pub decode_w: f64,
+    /// Prefilling.
+    pub prefill_w: f64,
+}
+
+/// A provider seen from outside.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Opaque {
+    /// Median seconds to the first token of a short prompt.
+    pub ttft_median_s: f64,
+    /// Standard deviation of the logarithm of it (log-normal); 0 is always the median.
+    pub ttft_sigma: f64,
+    /// Further seconds per input token.
+    pub prefill_token_s: f64,
+    /// Seconds per output token after the first.
+    pub tpot_s: f64,
+    /// Jobs at once at most; the next one is turned away.
+    pub max_jobs: u32,
+}
+
+/// How far tensor-parallel decoding is slowed while a prompt is prefilled. Not in the measurements behind the presets
+/// (they prefill and decode one after the other); 2 is what sharing a step with a chunk of about 512 prompt tokens
+/// costs there: a chunk takes as long again as a decode step.
+const INTERFERENCE: f64 = 2.0;
+
+/// Beyond 64 sequences nothing was measured.
+const MAX_BATCH: u32 = 64;
+
+/// Two full batches: a longer wait than that is better spent elsewhere.
+const QUEUE: u32 = 128;
+
+/// GPUs draw about 15 % of their board power when idle; not in the measurements.
+const IDLE: f64 = 0.15;
+
+impl Power {
+    /// Shares of the board power of eight accelerators. Measured on A100 for llama2-70b: 0.43 on average over a run
+    /// that is nearly all decoding, a peak of 1.0 in prefill. For H100 no power was measured; the shares are taken over.
+    const fn of_eight(board_w: f64, decode: f64, prefill: f64) -> Self {
+        let all = 8.0 * board_w;
+        Self { idle_w: all * IDLE, decode_w: all * decode, prefill_w: all * prefill }
+    }
+}
+
+impl Settings {
+    /// The presets by name.
+    pub const PRESETS: [(&'static str, Self); 6] = [
+        ("h100", Self::H100),
+        ("a100", Self::A100),
+        ("h100-bloom", Self::H100_BLOOM),
+        ("a100-bloom", Self::A100_BLOOM),
+        ("cloud", Self::CLOUD),
+        ("embedder", Self::EMBEDDER),
+    ];
+
+    /// The preset of that name.
+    pub fn preset(name: &str) -> Option<Self> {
+        Self::PRESETS.into_iter().find(|(n, _)| *n == name).map(|(_, s)| s)
+    }
+
+    // The measured presets: coefficients that minimise the largest relative error against the medians of the Splitwise
+    // measurements (Patel et al., ISCA 2024; github.com/Mutinifni/splitwise-sim, tensor parallelism 8): prefill over
+    // prompts of 128 to 8192 tokens at batch 1, decode over batches of 1 to 64 at prompts of 512 tokens, found by random
+    // search. The KV room is what 90 % of 8 x 80 GB leaves after 16-bit weights: llama2-70b needs 320 KiB a token
+    // (80 layers, 8 KV heads of 128), bloom-176b 3.8 MiB (70 layers, no grouping).
+
+    /// llama2-70b on eight H100. Largest error: prefill 16 %, step 3 %.
+    pub const H100: Self = Self::Batching(Batching {
+        speed: Speed {
+            prefill_base_s: 0.0458,
+            prefill_token_s: 2.54e-5,
+            prefill_pair_s: 1.075e-8,
+            prefill_measured_to: 8192,
+            step_base_s: 0.0299,
+            step_seq_s: 3.0e-4,
+            interference: INTERFERENCE,
+        },
+        max_batch: MAX_BATCH,
+        kv_tokens: 1_300_000,
+        queue: QUEUE,
+        prefix_cache: true,
+        power: Power::of_eight(700.0, 0.43, 1.0),
+    });
+
+    /// llama2-70b on eight A100. Largest error: prefill 8 %, step 5 %.
+    pub const A100: Self = Self::Batching(Batching {
+        speed: Speed {
+            prefill_base_s: 0.0504,
+            prefill_token_s: 7.88e-5,
+            prefill_pair_s: 1.436e-8,
+            prefill_measured_to: 8192,
+            step_base_s: 0.0424,
+            step_seq_s: 4.06e-4,
+            interference: INTERFERENCE,
+        },
+        max_batch: MAX_BATCH,
+        kv_tokens: 1_300_000,
+        queue: QUEUE,
+        prefix_cache: true,
+        power: Power::of_eight(400.0, 0.43, 1.0),
+    });
+
+    /// bloom-176b on eight H100. Largest error: prefill 10 %, step 5 %.
+    pub const H100_BLOOM: Self = Self::Batching(Batching {
+        speed: Speed {
+            prefill_base_s: 0.0322,
+            prefill_token_s: 8.89e-5,
+            prefill_pair_s: 1.366e-8,
+            prefill_measured_to: 8192,
+            step_base_s: 0.0347,
+            step_seq_s: 4.10e-4,
+            interference: INTERFERENCE,
+        },
+        max_batch: MAX_BATCH,
+        kv_tokens: 55_000,
+        queue: QUEUE,
+        prefix_cache: true,
+        power: Power::of_eight(700.0, 0.63, 1.0),
+    });
+
+    /// bloom-176b on eight A100. Largest error: prefill 7 %, step 6 %.
+    pub const A100_BLOOM: Self = Self::Batching(Batching {
+        speed: Speed {
+            prefill_base_s: 0.0511,
+            prefill_token_s: 2.06e-4,
+            prefill_pair_s: 2.429e-8,
+            prefill_measured_to: 8192,
+            step_base_s: 0.0460,
+            step_seq_s: 7.13e-4,
+            interference: INTERFERENCE,
+        },
+        max_batch: MAX_BATCH,
+        kv_tokens: 55_000,
+        queue: QUEUE,
+        prefix_cache: true,
+        power: Power::of_eight(400.0, 0.63, 1.0),
+    });
+
+    /// A provider: a median of 0.4 s to the first token with a long tail, 80 tokens a second. Round numbers of our own,
+    /// not anybody's measured service.
+    pub const CLOUD: Self = Self::Opaque(Opaque {
+        ttft_median_s: 0.4,
+        ttft_sigma: 0.45,
+        prefill_token_s: 2.0e-5,
+        tpot_s: 0.0125,
+        max_jobs: 1000,
+    });
+
+    /// A small encoder on one accelerator: 5 ms and 10 µs a token, one batch after the other. Round numbers of our own.
+    pub const EMBEDDER: Self = Self::Batching(Batching {
+        speed: Speed {
+            prefill_base_s: 0.005,
+            prefill_token_s: 1.0e-5,
+            prefill_pair_s: 0.0,
+            prefill_measured_to: 8192,
+            step_base_s: 0.005,
+            step_seq_s: 0.0,
+            interference: 1.0,
+        },
+        max_batch: MAX_BATCH,
+        kv_tokens: 2_000_000,
+        queue: 512,
+        prefix_cache: false,
+        power: Power { idle_w: 60.0, decode_w: 250.0, prefill_w: 300.0 },
+    });
+
+    /// What a router may assume of such an endpoint before it has measured anything.
+    pub fn prior(&self) -> EnginePrior {
+        match self {
+            Self::Batching(b) => EnginePrior {
+                ttft_base_s: b.speed.prefill_base_s,
+                prefill_s_per_token: b.speed.work_s(PRIOR_PROMPT) / f64::from(PRIOR_PROMPT),
+                tpot_s: b.speed.step_s(1),
+                slots: b.max_batch,
+            },
+            Self::Opaque(o) => EnginePrior {
+                ttft_base_s: o.ttft_median_s,
+                prefill_s_per_token: o.prefill_token_s,
+                tpot_s: o.tpot_s,
+                slots: o.max_jobs,
+            },
+        }
+    }
+}
+
+/// Where the prefill curve is read off for a prior that has only a slope.
+const PRIOR_PROMPT: u32 = 2048;
+
+impl Speed {
+    /// Seconds of prefill for a prompt of `n` tokens of which `uncached` must be computed.
+    pub fn prefill_s(&self, n: u32, uncached: u32) -> f64 {
+        self.prefill_base_s + self.work_s(n) - self.work_s(n - uncached.min(n))
+    }
+
+    /// Seconds of one decode step with `batch` sequences, undisturbed.
+    pub fn step_s(&self, batch: u32) -> f64 {
+        self.step_base_s + self.step_seq_s * f64::from(batch)
+    }
+
+    /// Seconds for the first `n` tokens of a prompt without the fixed part: the formula is a difference of two of these.
+    fn work_s(&self, n: u32) -> f64 {
+        let quadratic = |n: f64| self.prefill_token_s * n + self.prefill_pair_s * n * n;
+        let (n, to) = (f64::from(n), f64::from(self.prefill_measured_to.max(1)));
+        if n <= to { quadratic(n) } else { quadratic(to) * n / to }
+    }
+}
+
+/// The way to a pool and what goes wrong there: the same for its HTTP mock, its simulated upstream and the simulator.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Door {
+    /// One way; a request pays it going in and every answer coming out.
+    pub delay: Duration,
+    /// When the pool can be reached; absent is always.
+    pub contact: Option<ContactWindow>,
+    /// Refuse every connection.
+    pub refuse: bool,
+    /// Requests a minute over all endpoints; the next one gets a 429. A sixth of a minute's worth may come at once.
+    pub requests_per_minute: Option<u32>,
+    /// Share of requests (0 to 1) that get `error_status` instead of an answer.
+    pub error_rate: f64,
+    /// The status of these errors.
+    pub error_status: u16,
+    /// Share of requests (0 to 1) whose answer is cut off after `truncate_after` tokens.
+    pub truncate_rate: f64,
+    /// Tokens before the cut.
+    pub truncate_after: u32,
+    /// Share of requests (0 to 1) whose answer goes silent for good after `stall_after` tokens.
+    pub stall_rate: f64,
+    /// Tokens before the silence.
+    pub stall_after: u32,
+}
+
+impl Default for Door {
+    /// A perfect pool next door.
+    fn default() -> Self {
+        Self {
+            delay: Duration::ZERO,
+            contact: None,
+            refuse: false,
+            requests_per_minute: None,
+            error_rate: 0.0,
+            error_status: 500,
+            truncate_rate: 0.0,
+            truncate_after: 20,
+            stall_rate: 0.0,
+            stall_after: 20,
+        }
+    }
+}

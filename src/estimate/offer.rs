@@ -1,0 +1,151 @@
+//! All that is estimated about one pool's service of one model.
+
+use super::{Line, Mean, Settings, Tail};
+use crate::domain::{EnginePrior, Instant};
+
+/// Estimates of one offer. Times of samples must not go backwards; if they do, nothing fades.
+#[derive(Clone, Debug)]
+pub struct OfferEstimate {
+    at: Instant,
+    line: Line,
+    tail: Tail,
+    tpot: Mean,
+    errors: Mean,
+    hits: Mean,
+}
+
+/// A prompt that pins the prior of the slope.
+const ANCHOR_TOKENS: f64 = 4096.0;
+/// Seconds of prefill per token are never taken as less: the regression needs some work to hang on.
+const PREFILL_MIN_S: f64 = 1e-6;
+/// Fewer output tokens say nothing about the time per token.
+const TPOT_MIN_TOKENS: u64 = 8;
+
+/// The estimates as they are at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Time to first token with no prompt and no queue, in seconds, network included.
+    pub base_s: f64,
+    /// Real seconds per second of nominal prefill work.
+    pub stretch: f64,
+    /// Seconds per output token.
+    pub tpot_s: f64,
+    /// Probability that an attempt fails.
+    pub p_err: f64,
+    /// Share of a warm prefix that is really found in the cache.
+    pub hit: f64,
+    tail: &'a Tail,
+    fade: f64,
+    prior_samples: f64,
+}
+
+impl Reading<'_> {
+    /// The probability that what is expected to take `expected_s` takes longer than `limit_s`.
+    pub fn p_late(&self, limit_s: f64, expected_s: f64) -> f64 {
+        self.tail.beyond(limit_s / expected_s.max(1e-6), self.fade, self.prior_samples)
+    }
+
+    /// What `expected_s` may become in all but one case of a hundred.
+    pub fn p99(&self, expected_s: f64) -> f64 {
+        expected_s * self.tail.quantile(0.01, self.fade, self.prior_samples)
+    }
+}
+
+/// Nominal seconds of prefill for `tokens` uncached tokens, by the operator's prior.
+pub fn nominal_work_s(prior: &EnginePrior, tokens: f64) -> f64 {
+    tokens * prior.prefill_s_per_token.max(PREFILL_MIN_S)
+}
+
+impl OfferEstimate {
+    /// Nothing measured yet.
+    pub fn new(prior: &EnginePrior, rtt_s: f64, settings: &Settings, now: Instant) -> Self {
+        let anchor = nominal_work_s(prior, ANCHOR_TOKENS);
+        Self {
+            at: now,
+            line: Line::new(rtt_s + prior.ttft_base_s, anchor, settings.prior_samples),
+            tail: Tail::default(),
+            tpot: Mean::new(prior.tpot_s),
+            errors: Mean::new(settings.error_prior),
+            hits: Mean::new(settings.cache_hit_prior),
+        }
+    }
+
+    /// What is believed now.
+    pub fn read(&self, settings: &Settings, now: Instant) -> Reading<'_> {
+        let (fade, n0) = (settings.fade(now.secs_since(self.at)), settings.prior_samples);
+        let (base_s, stretch) = self.line.solve(fade);
+        Reading {
+            base_s,
+            stretch,
+            tpot_s: self.tpot.value(fade, n0),
+            p_err: self.errors.value(fade, n0),
+            hit: self.hits.value(fade, n0),
+            tail: &self.tail,
+            fade,
+            prior_samples: n0,
+        }
+    }
+
+    /// The first token of a stream came after `actual_s` where `expected_s` was expected, `queue_s` of it for waiting
+    /// behind others, with `work_s` of nominal work.
+    pub fn first_token(&mut self, sample: FirstToken, settings: &Settings, now: Instant) {
+        self.age(settings, now);
+        self.tail.observe(sample.actual_s / sample.expected_s.max(1e-6), settings.tail_samples);
+        let alone_s = (sample.actual_s - sample.queue_s).max(0.2 * sample.actual_s);
+        self.line.observe(sample.work_s, alone_s, sample.expected_s - sample.queue_s, settings.mean_samples);
+    }
+
+    /// Something that was expected to take `expected_s` had taken `actual_s` when it ended or was given up: says how
+    /// far off we are, but not why.
+    pub fn took(&mut self, actual_s: f64, expected_s: f64, settings: &Settings, now: Instant) {
+        self.age(settings, now);
+        self.tail.observe(actual_s / expected_s.max(1e-6), settings.tail_samples);
+    }
+
+    /// `tokens` output tokens took `seconds`.
+    pub fn decoded(&mut self, tokens: u64, seconds: f64, settings: &Settings, now: Instant) {
+        if tokens < TPOT_MIN_TOKENS || seconds < 0.0 {
+            return;
+        }
+        self.age(settings, now);
+        self.tpot.observe(seconds / tokens as f64, settings.mean_samples);
+    }
+
+    /// An attempt failed, or did not.
+    pub fn finished(&mut self, failed: bool, settings: &Settings, now: Instant) {
+        self.age(settings, now);
+        self.errors.observe(f64::from(u8::from(failed)), settings.tail_samples);
+    }
+
+    /// The upstream found `share` of a warm prefix in its cache.
+    pub fn cache_hit(&mut self, share: f64, settings: &Settings, now: Instant) {
+        self.age(settings, now);
+        self.hits.observe(share.clamp(0.0, 1.0), settings.mean_samples);
+    }
+
+    fn age(&mut self, settings: &Settings, now: Instant) {
+        if now <= self.at {
+            return;
+        }
+        let fade = settings.fade(now.secs_since(self.at));
+        self.at = now;
+        self.line.age(fade);
+        self.tail.age(fade);
+        self.tpot.age(fade);
+        self.errors.age(fade);
+        self.hits.age(fade);
+    }
+}
+
+/// A measured time to first token.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstToken {
+    /// Nominal work of the prompt, in seconds.
+    pub work_s: f64,
+    /// What it took, in seconds.
+    pub actual_s: f64,
+    /// What was expected, in seconds, queueing included.
+    pub expected_s: f64,
+    /// What of that was queueing, in seconds.
+    pub queue_s: f64,
+}

@@ -1,0 +1,212 @@
+//! What attempts leave behind: load while they run, and knowledge when they end.
+
+use super::sessions::Warm;
+use super::{AttemptEnd, Dispatch, Fleet, Ticket, Transition};
+use crate::domain::{CallFacts, FailureKind, Now, Usage, UsageSource};
+use crate::estimate::FirstToken;
+
+/// A prefix shorter than this says nothing about cache hits: caches work in blocks, providers from 1024 tokens up.
+const HIT_MIN_TOKENS: u32 = 1024;
+
+impl Fleet {
+    /// The attempt is being sent: counts as load from now on.
+    pub fn started(&mut self, facts: &CallFacts, dispatch: Dispatch, now: Now) -> Ticket {
+        self.retries.sent(facts.input_tokens, now.mono);
+        let mut lane = 0;
+        let mut stretch = 1.0;
+        if let Some(offer) = self.offers.get_mut(dispatch.offer.index()) {
+            offer.breaker.sent();
+            lane = offer.lane;
+            stretch = offer.estimate.read(&self.settings.estimate, now.mono).stretch;
+        }
+        if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
+            pool.in_flight.enter();
+            if let Some(e) = pool.endpoint_mut(dispatch.endpoint) {
+                e.load.sent(dispatch.work_s, stretch, now.mono);
+                e.breaker.sent();
+                if let Some(lane) = e.lanes.get_mut(lane) {
+                    lane.sent();
+                }
+                pool.work_s += dispatch.work_s;
+            }
+        }
+        Ticket { dispatch, started: now.mono, first_token: None }
+    }
+
+    /// Its first content came.
+    pub fn first_token(&mut self, facts: &CallFacts, ticket: &mut Ticket, now: Now) {
+        if ticket.first_token.is_some() {
+            return;
+        }
+        ticket.first_token = Some(now.mono);
+        self.prefilled(ticket);
+        if !facts.stream {
+            // The whole answer came at once: says nothing about the first token.
+            return;
+        }
+        let actual_s = now.mono.secs_since(ticket.started);
+        let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
+        let mut pace = 1.0;
+        if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+            let several = pool.present > 1;
+            if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint).filter(|_| several) {
+                pace = e.load.pace(ticket.started);
+                e.load.paced(actual_s / expected_s.max(1e-6), now.mono);
+            }
+        }
+        let settings = self.settings.estimate;
+        if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+            let read = offer.estimate.read(&settings, now.mono);
+            let work_s = ticket.dispatch.work_s;
+            let alone_s = (read.base_s + work_s * read.stretch) * pace;
+            let queue_s = (expected_s - alone_s).max(0.0);
+            // What a slow endpoint adds is its own; the pool's line is about a usual one.
+            let (actual_s, expected_s, queue_s) = (actual_s / pace, expected_s / pace, queue_s / pace);
+            offer.estimate.first_token(
+                FirstToken { work_s, actual_s, expected_s, queue_s },
+                &settings,
+                now.mono,
+            );
+        }
+    }
+
+    /// It is over.
+    pub fn ended(&mut self, facts: &CallFacts, ticket: Ticket, end: AttemptEnd, now: Now) -> Vec<Transition> {
+        self.release(&ticket);
+        self.learn(facts, &ticket, end, now);
+        let transitions = self.judge(facts, &ticket, end, now);
+        self.changed(&transitions);
+        if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+            pool.tidy();
+        }
+        transitions
+    }
+
+    /// Its prefill is done or will never be.
+    fn prefilled(&mut self, ticket: &Ticket) {
+        let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
+        if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
+            e.load.prefilled(ticket.dispatch.work_s);
+            pool.work_s = (pool.work_s - ticket.dispatch.work_s).max(0.0);
+        }
+    }
+
+    /// Gives back the place that it held.
+    fn release(&mut self, ticket: &Ticket) {
+        if ticket.first_token.is_none() {
+            self.prefilled(ticket);
+        }
+        let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
+        if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
+            e.load.left();
+        }
+        if pool.in_flight.leave() {
+            self.generation += 1;
+        }
+        if pool.in_flight.count() == 0 {
+            pool.work_s = 0.0;
+        }
+    }
+
+    fn learn(&mut self, facts: &CallFacts, ticket: &Ticket, end: AttemptEnd, now: Now) {
+        match end {
+            AttemptEnd::Ok { usage } => {
+                self.count(ticket, true);
+                self.learn_answer(facts, ticket, &usage, now);
+                self.warm_up(facts, ticket, usage.total(), now);
+            }
+            AttemptEnd::Failed { kind, .. } => {
+                self.count(ticket, false);
+                if costs_a_retry(kind) {
+                    let settings = self.settings.estimate;
+                    if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+                        offer.estimate.finished(true, &settings, now.mono);
+                    }
+                }
+                if matches!(kind, FailureKind::FirstTokenTimeout | FailureKind::Deadline) {
+                    self.learn_silence(facts, ticket, now);
+                }
+            }
+            AttemptEnd::Cancelled => {
+                self.learn_silence(facts, ticket, now);
+                if ticket.first_token.is_some() {
+                    self.warm_up(facts, ticket, u64::from(facts.input_tokens), now);
+                }
+            }
+        }
+    }
+
+    /// It was given up without a first token: it would have taken at least so long.
+    fn learn_silence(&mut self, facts: &CallFacts, ticket: &Ticket, now: Now) {
+        let waited_s = now.mono.secs_since(ticket.started);
+        let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
+        // Less than twice the expected says next to nothing, and a client's short patience is no fault of the pool.
+        if !facts.stream || ticket.first_token.is_some() || waited_s < 2.0 * expected_s {
+            return;
+        }
+        let settings = self.settings.estimate;
+        if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+            offer.estimate.took(waited_s, expected_s, &settings, now.mono);
+        }
+    }
+
+    fn learn_answer(&mut self, facts: &CallFacts, ticket: &Ticket, usage: &Usage, now: Now) {
+        let settings = self.settings.estimate;
+        let n = u64::from(facts.n.max(1));
+        let each = usage.output / n;
+        let index = self.output_index(facts);
+        if let Some(mean) = self.outputs.get_mut(index).filter(|_| usage.output > 0) {
+            mean.observe(each as f64, settings.tail_samples);
+        }
+        let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
+        let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) else { return };
+        let estimate = &mut offer.estimate;
+        estimate.finished(false, &settings, now.mono);
+        let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
+        match ticket.first_token.filter(|_| facts.stream) {
+            Some(first) => {
+                estimate.decoded(each.saturating_sub(1), now.mono.secs_since(first), &settings, now.mono);
+            }
+            None => {
+                let total_s = now.mono.secs_since(ticket.started);
+                let tpot_s = estimate.read(&settings, now.mono).tpot_s;
+                estimate.took(total_s, expected_s + each as f64 * tpot_s, &settings, now.mono);
+                estimate.decoded(each, (total_s - expected_s).max(0.0), &settings, now.mono);
+            }
+        }
+        if let Some(warm) = warm.filter(|w| w.endpoint == ticket.dispatch.endpoint)
+            && usage.source == UsageSource::Reported
+        {
+            let prefix = warm.prefix_tokens.min(facts.input_tokens);
+            if prefix >= HIT_MIN_TOKENS {
+                estimate.cache_hit(usage.cached as f64 / f64::from(prefix), &settings, now.mono);
+            }
+        }
+    }
+
+    /// The endpoint holds so many tokens of the session now.
+    fn warm_up(&mut self, facts: &CallFacts, ticket: &Ticket, tokens: u64, now: Now) {
+        let Some(session) = facts.session else { return };
+        let warm = Warm {
+            pool: ticket.dispatch.pool,
+            endpoint: ticket.dispatch.endpoint,
+            prefix_tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+        };
+        self.sessions.touch(session, facts.model, warm, now.mono);
+    }
+
+    fn count(&mut self, ticket: &Ticket, served: bool) {
+        let by = (u64::from(served), u64::from(!served));
+        if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
+            (offer.served, offer.failed) = (offer.served + by.0, offer.failed + by.1);
+        }
+        if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+            (pool.served, pool.failed) = (pool.served + by.0, pool.failed + by.1);
+        }
+    }
+}
+
+/// Does such a failure send the call elsewhere? A caller's mistake does not, and neither does its deadline.
+const fn costs_a_retry(kind: FailureKind) -> bool {
+    kind.retryable() && !matches!(kind, FailureKind::ContextTooLong | FailureKind::RequestTooLarge)
+}

@@ -1,0 +1,339 @@
+//! What to do with a call now.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+
+use super::state::{Endpoint, PoolState};
+use super::survey::{Asking, Strictness, Survey};
+use super::{Decision, Dispatch, Fleet, Reason, Tried};
+use crate::domain::{CallFacts, Duration, FailureKind, Now, OfferId, Refusal};
+use crate::health::Admission;
+use crate::policy::place::Job;
+use crate::policy::refuse::{Verdict, verdict};
+use crate::policy::{Chosen, Exclusion, Rank, choose, patience};
+
+/// Up to so many endpoints are all compared; of more, a few: comparing all of them would make every router with the
+/// same view choose the same one.
+const COMPARE_ALL: usize = 32;
+/// How many of a larger pool are drawn at random.
+const DRAWN: usize = 2;
+/// An endpoint that slow start keeps this call away from is taken only if all others are worse than this, in seconds.
+const HELD_BACK_S: f64 = 1e4;
+/// When the retry budget is spent, it is worth asking again after this.
+const BUDGET_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Fleet {
+    /// What to do with the call now, given what was tried already. Charges the retry budget when it lets a retry go.
+    ///
+    /// A call that was tried and is now shed has no other place to go: its last failure says more to the client than
+    /// this refusal does.
+    pub fn decide(&mut self, facts: &CallFacts, tried: &[Tried], now: Now, rng: &mut SmallRng) -> Decision {
+        if now.mono >= facts.deadline {
+            return shed_late("the deadline passed before a pool was chosen");
+        }
+        if let Err(refusal) = self.may_retry(facts, tried, now) {
+            return Decision::Shed(refusal);
+        }
+        let catalog = Arc::clone(&self.catalog);
+        let mut found = std::mem::take(&mut self.scratch);
+        let asking = self.asking(facts, catalog.class(facts.class), tried, now);
+        let decision = match self.find(asking, &mut found, rng) {
+            Some((asking, chosen)) => self.dispatch(&asking, &found, chosen, rng),
+            None => None,
+        };
+        let decision = match decision {
+            Some(dispatch) => {
+                self.charge(facts, tried, now);
+                Decision::Dispatch(dispatch)
+            }
+            None => self.wait_or_shed(&asking, &found),
+        };
+        self.scratch = found;
+        decision
+    }
+
+    /// Surveys, and once more without regard to illness if illness is all that is in the way.
+    pub(super) fn find<'a>(
+        &self,
+        mut asking: Asking<'a>,
+        found: &mut Survey,
+        rng: &mut SmallRng,
+    ) -> Option<(Asking<'a>, Chosen)> {
+        self.survey(&asking, found, rng);
+        if found.candidates.is_empty() && !asking.call.class.may_wait && only_ill(&found.excluded) {
+            asking.strictness = Strictness::LastResort;
+            self.survey(&asking, found, rng);
+        }
+        let chosen = choose(&found.candidates, &self.settings.choice, rng)?;
+        Some((asking, chosen))
+    }
+
+    /// The candidate chosen, or another if it turns out to have no endpoint.
+    fn dispatch(
+        &self,
+        asking: &Asking<'_>,
+        found: &Survey,
+        chosen: Chosen,
+        rng: &mut SmallRng,
+    ) -> Option<Dispatch> {
+        let first = std::iter::once(chosen.best);
+        let others = (0..found.candidates.len()).filter(|&i| i != chosen.best);
+        for i in first.chain(others) {
+            let candidate = &found.candidates[i];
+            let job = self.job(asking, candidate.offer);
+            let pool = &self.pools[candidate.pool.index()];
+            if let Some(endpoint) = self.place(asking, candidate.offer, candidate.rank, &job, rng) {
+                let chosen = if i == chosen.best { chosen } else { Chosen { best: i, runner_up: None } };
+                return Some(self.dispatch_to(asking, found, chosen, &pool.endpoints[endpoint], &job));
+            }
+        }
+        None
+    }
+
+    fn dispatch_to(
+        &self,
+        asking: &Asking<'_>,
+        found: &Survey,
+        chosen: Chosen,
+        endpoint: &Endpoint,
+        job: &Job,
+    ) -> Dispatch {
+        let candidate = &found.candidates[chosen.best];
+        let (call, now) = (&asking.call, asking.call.now);
+        let read = self.offers[candidate.offer.index()].read(&self.settings, now);
+        let warm = asking.warm.is_some_and(|w| w.endpoint == endpoint.id);
+        let work_s = if warm { job.warm_s } else { job.full_s };
+        let wait_s = if self.pools[candidate.pool.index()].owned { endpoint.load.wait_s(job) } else { 0.0 };
+        let pace = endpoint.load.pace(now.mono);
+        let expected_s = (job.base_s + work_s * job.stretch) * pace + wait_s;
+        let processed = asking.tried.iter().filter(|t| !t.unprocessed).count();
+        let more = processed + 1 < self.settings.retry.attempts;
+        let another = more && found.candidates.iter().any(|c| c.pool != candidate.pool);
+        let p99_s = read.p99(expected_s);
+        let limits = patience::limits(call, p99_s, read.tpot_s, another, &self.settings.choice);
+        Dispatch {
+            offer: candidate.offer,
+            pool: candidate.pool,
+            endpoint: endpoint.id,
+            address: Arc::clone(&endpoint.address),
+            ttft_limit: limits.first_token,
+            idle_limit: limits.idle,
+            expected_ttft: Duration::from_secs_f64(expected_s.clamp(0.0, 1e6)),
+            expected_usd: candidate.terms.money,
+            work_s,
+            expected_output: call.output as u32,
+            reason: self.reason(found, chosen),
+        }
+    }
+
+    pub(super) fn reason(&self, found: &Survey, chosen: Chosen) -> Reason {
+        let policy = self.settings.choice.policy;
+        let priced = policy == crate::policy::Policy::Price;
+        let named = |i: usize| {
+            let c = &found.candidates[i];
+            (Arc::clone(&self.catalog.pool(c.pool).name), priced.then(|| c.terms.total()))
+        };
+        let (pool, j_usd) = named(chosen.best);
+        let policy = if found.candidates.len() == 1 { "only" } else { policy.name() };
+        Reason { pool, j_usd, runner_up: chosen.runner_up.map(named), policy }
+    }
+
+    /// The endpoint with the least work, among all or a few; its position in the pool.
+    fn place(
+        &self,
+        asking: &Asking<'_>,
+        offer: OfferId,
+        rank: Rank,
+        job: &Job,
+        rng: &mut SmallRng,
+    ) -> Option<usize> {
+        let pool = &self.pools[self.catalog.offer(offer).pool.index()];
+        let n = pool.endpoints.len();
+        if n == 0 {
+            return None;
+        }
+        let look = Look { fleet: self, pool, offer, asking, rank, job };
+        let start = if n > 1 { rng.random_range(0..n) } else { 0 };
+        if n > COMPARE_ALL {
+            let warm = asking.warm.and_then(|w| pool.endpoints.iter().position(|e| e.id == w.endpoint));
+            let hashed = asking.call.facts.session.map(|s| (s.0 % n as u64) as usize);
+            let mut few = smallvec::SmallVec::<[usize; 4]>::new();
+            few.extend(warm.into_iter().chain(hashed));
+            few.push(start);
+            few.extend((1..DRAWN).map(|_| rng.random_range(0..n)));
+            if let Some(best) = look.least(few.into_iter(), rng) {
+                return Some(best);
+            }
+        }
+        // Starting anywhere breaks ties by lot.
+        look.least((start..n).chain(0..start), rng)
+    }
+
+    /// May the call be tried (again)?
+    fn may_retry(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) -> Result<(), Refusal> {
+        let Some(last) = tried.last() else { return Ok(()) };
+        let settings = self.settings.retry;
+        let nobody = |message: &str| {
+            Err(Refusal::NoPool {
+                message: message.to_owned(),
+                retry_after: BUDGET_RETRY_AFTER,
+                permanent: false,
+            })
+        };
+        if !last.kind.retryable() {
+            return nobody("the last failure would be the same anywhere");
+        }
+        let processed = tried.iter().filter(|t| !t.unprocessed).count();
+        if processed >= settings.attempts || tried.len() >= settings.attempts_max {
+            return nobody("tried as often as allowed");
+        }
+        let lost = tried.iter().filter(|t| t.kind == FailureKind::Disconnected && !t.unprocessed).count();
+        if lost >= settings.disconnects {
+            return nobody("lost the connection twice: it may be the call that does it");
+        }
+        if self.is_free(last, now) || self.retries.allows(facts.input_tokens, now.mono, &settings) {
+            return Ok(());
+        }
+        let message = "the retry budget is spent".to_owned();
+        Err(Refusal::Overloaded { retry_after: BUDGET_RETRY_AFTER, message })
+    }
+
+    /// A retry after this costs no budget: nothing was worked on, or the place is ejected by now and the call leaves
+    /// it as all others do.
+    fn is_free(&self, last: &Tried, now: Now) -> bool {
+        let settings = &self.settings.health;
+        let off = |a: Admission| matches!(a, Admission::Off { .. });
+        let Some(offer) = self.offers.get(last.offer.index()) else { return true };
+        let endpoint = self.pools.get(last.pool.index()).and_then(|p| p.endpoint(last.endpoint));
+        last.unprocessed
+            || off(offer.breaker.admission(now.mono, settings))
+            || endpoint.is_none_or(|e| off(e.admission(offer.lane, now.mono, settings)))
+    }
+
+    fn charge(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) {
+        let again = match tried.last() {
+            Some(last) => !self.is_free(last, now),
+            None => facts.client_retry,
+        };
+        if again {
+            self.retries.spend(facts.input_tokens, now.mono);
+        }
+    }
+
+    fn wait_or_shed(&self, asking: &Asking<'_>, found: &Survey) -> Decision {
+        let now = asking.call.now.mono;
+        let verdict = verdict(&asking.call, &found.excluded, &self.settings.choice);
+        match verdict {
+            Verdict::Wait { until, waits_for } => {
+                let offer = found.whose[waits_for];
+                let pool = &self.catalog.pool(self.catalog.offer(offer).pool).name;
+                let reason = format!("{pool}: {}", found.excluded[waits_for].describe(now));
+                Decision::Wait { until, reason }
+            }
+            Verdict::Never => Decision::Shed(Refusal::NoPool {
+                message: self.excuses(asking, found),
+                retry_after: Duration::ZERO,
+                permanent: true,
+            }),
+            Verdict::Nobody { retry_after } => Decision::Shed(Refusal::NoPool {
+                message: self.excuses(asking, found),
+                retry_after,
+                permanent: false,
+            }),
+            Verdict::Overloaded { retry_after } => {
+                Decision::Shed(Refusal::Overloaded { retry_after, message: self.excuses(asking, found) })
+            }
+            Verdict::TooLate => shed_late(&self.excuses(asking, found)),
+        }
+    }
+
+    /// What a client that asks for an explanation is told when nobody takes the call.
+    pub(super) fn outcome(&self, asking: &Asking<'_>, found: &Survey) -> String {
+        match self.wait_or_shed(asking, found) {
+            Decision::Wait { until, reason } => {
+                format!("wait {:.1} s: {reason}", until.secs_since(asking.call.now.mono))
+            }
+            Decision::Shed(_) | Decision::Dispatch(_) => self.excuses(asking, found),
+        }
+    }
+
+    /// `no pool for chat-large: owned: drained; cloud-a: cooling down for 3.0 s`.
+    fn excuses(&self, asking: &Asking<'_>, found: &Survey) -> String {
+        /// Of more pools than this, the rest are only counted: an error message is not a report.
+        const NAMED: usize = 16;
+        let mut s = format!("no pool for {}", self.catalog.model(asking.call.facts.model).name);
+        for (i, (offer, why)) in found.whose.iter().zip(&found.excluded).take(NAMED).enumerate() {
+            let pool = &self.catalog.pool(self.catalog.offer(*offer).pool).name;
+            let mark = if i == 0 { ':' } else { ';' };
+            // Writing to a String cannot fail.
+            let _ = write!(s, "{mark} {pool}: {}", why.describe(asking.call.now.mono));
+        }
+        if found.excluded.len() > NAMED {
+            let _ = write!(s, "; and {} more", found.excluded.len() - NAMED);
+        }
+        s
+    }
+}
+
+/// Illness, and nothing that passes by itself, keeps everybody away.
+fn only_ill(excluded: &[Exclusion]) -> bool {
+    let soon = |e: &Exclusion| e.loaded() || matches!(e, Exclusion::TooSlow { .. });
+    excluded.iter().any(Exclusion::ill) && !excluded.iter().any(soon)
+}
+
+fn shed_late(message: &str) -> Decision {
+    Decision::Shed(Refusal::DeadlineExceeded { message: message.to_owned() })
+}
+
+/// One look at the endpoints of a pool for a call.
+struct Look<'a> {
+    fleet: &'a Fleet,
+    pool: &'a PoolState,
+    offer: OfferId,
+    asking: &'a Asking<'a>,
+    rank: Rank,
+    job: &'a Job,
+}
+
+impl Look<'_> {
+    fn least(&self, positions: impl Iterator<Item = usize>, rng: &mut SmallRng) -> Option<usize> {
+        let warm = self.asking.warm.map(|w| w.endpoint);
+        let mut best: Option<(usize, f64)> = None;
+        for i in positions {
+            let e = &self.pool.endpoints[i];
+            let Some(penalty) = self.penalty(e, rng) else { continue };
+            let cost = e.load.cost_s(self.job, warm == Some(e.id)) + penalty;
+            if best.is_none_or(|(_, b)| cost < b) {
+                best = Some((i, cost));
+            }
+        }
+        best.map(|(i, _)| i)
+    }
+
+    /// None if the call must not go there.
+    fn penalty(&self, e: &Endpoint, rng: &mut SmallRng) -> Option<f64> {
+        let again = self.rank == Rank::SameEndpoint;
+        if e.leaving || (!again && self.asking.tried.iter().any(|t| t.endpoint == e.id)) {
+            return None;
+        }
+        if !e.troubled {
+            return Some(0.0);
+        }
+        let settings = &self.fleet.settings.health;
+        let lane = self.fleet.offers[self.offer.index()].lane;
+        let trials = e.breaker.trials().max(e.lanes.get(lane).map_or(0, crate::health::Breaker::trials));
+        let last_resort = self.asking.strictness == Strictness::LastResort;
+        match e.admission(lane, self.asking.call.now.mono, settings) {
+            Admission::Full | Admission::Probe => Some(0.0),
+            Admission::Share(share) if rng.random::<f64>() < share => Some(0.0),
+            Admission::Share(_) => Some(HELD_BACK_S),
+            Admission::Busy | Admission::Off { .. } if last_resort && trials < settings.panic_calls => {
+                Some(0.0)
+            }
+            Admission::Busy | Admission::Off { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Everything an operator may set about routing, with the defaults that are right when nobody does.
+
+use crate::domain::Duration;
+use crate::{estimate, health, limit, policy};
+
+/// What an operator may set.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Settings {
+    /// Choosing, placing and patience.
+    pub choice: policy::Settings,
+    /// Breakers, slow start and cooldowns.
+    pub health: health::Settings,
+    /// Retries.
+    pub retry: limit::Settings,
+    /// How estimates learn and forget.
+    pub estimate: estimate::Settings,
+    /// A session that was quiet for this long is cold: the shortest life of a provider's prompt cache.
+    pub session_ttl: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            choice: policy::Settings::default(),
+            health: health::Settings::default(),
+            retry: limit::Settings::default(),
+            estimate: estimate::Settings::default(),
+            session_ttl: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What is known of pools, offers and endpoints, in dense arrays.
+
+use std::sync::Arc;
+
+use super::Settings;
+use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, PoolId, Tenure};
+use crate::estimate::{OfferEstimate, Reading};
+use crate::health::{self, Admission, Breaker, Cooldown};
+use crate::limit::InFlight;
+use crate::policy::place::Load;
+use crate::policy::{TokenPrices, scarcity_usd_per_s};
+
+/// A pool.
+#[derive(Debug)]
+pub(super) struct PoolState {
+    pub(super) drained: bool,
+    pub(super) in_flight: InFlight,
+    /// Its failure domain, as a number.
+    pub(super) domain: u16,
+    pub(super) owned: bool,
+    pub(super) slots: f64,
+    /// Its offers, in order of their ids: the lanes of its endpoints.
+    pub(super) offers: Vec<OfferId>,
+    /// By id, that is, in order of appearance. Those that leave stay until their last call is over.
+    pub(super) endpoints: Vec<Endpoint>,
+    /// Endpoints that do not leave.
+    pub(super) present: u32,
+    /// Endpoints with any breaker that is not healthy.
+    pub(super) troubled: u32,
+    /// Nominal prefill seconds of calls without a first token, over all endpoints.
+    pub(super) work_s: f64,
+    pub(super) served: u64,
+    pub(super) failed: u64,
+}
+
+/// An endpoint.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) id: EndpointId,
+    pub(super) address: Arc<Address>,
+    pub(super) load: Load,
+    pub(super) leaving: bool,
+    /// Any of the breakers below is not healthy.
+    pub(super) troubled: bool,
+    /// Connections: all models.
+    pub(super) breaker: Breaker,
+    /// By position of the offer in its pool: this model at this endpoint.
+    pub(super) lanes: Vec<Breaker>,
+}
+
+/// An offer.
+#[derive(Debug)]
+pub(super) struct OfferState {
+    pub(super) prices: TokenPrices,
+    /// Its position in its pool.
+    pub(super) lane: usize,
+    pub(super) breaker: Breaker,
+    pub(super) cooldown: Cooldown,
+    pub(super) estimate: OfferEstimate,
+    /// The endpoint of the last failure, and whether failures in a row came from more than one.
+    pub(super) last_failed: Option<EndpointId>,
+    pub(super) several_failed: bool,
+    pub(super) served: u64,
+    pub(super) failed: u64,
+}
+
+/// What the endpoints of a pool say to one more call of an offer.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Endpoints {
+    /// At least one takes it.
+    Some,
+    /// There is none.
+    None,
+    /// There are, but this call tried them all.
+    Tried,
+    /// All are ejected, the first until then.
+    Ejected(Instant),
+    /// All are ejected or being probed.
+    Probed,
+}
+
+impl PoolState {
+    pub(super) fn of(catalog: &Catalog) -> Vec<Self> {
+        let mut domains: Vec<&str> = catalog.pools.iter().map(|p| &*p.failure_domain).collect();
+        domains.sort_unstable();
+        let domain = |name: &str| domains.partition_point(|d| *d < name) as u16;
+        let offers = |id: PoolId| {
+            let own = |(_, o): &(usize, &crate::domain::Offer)| o.pool == id;
+            catalog.offers.iter().enumerate().filter(own).map(|(i, _)| OfferId(i as u16)).collect()
+        };
+        let state = |(i, pool): (usize, &crate::domain::Pool)| Self {
+            drained: false,
+            in_flight: InFlight::new(pool.max_in_flight),
+            domain: domain(&pool.failure_domain),
+            owned: pool.tenure == Tenure::Owned,
+            slots: f64::from(pool.engine_prior.slots.max(1)),
+            offers: offers(PoolId(i as u16)),
+            endpoints: Vec::new(),
+            present: 0,
+            troubled: 0,
+            work_s: 0.0,
+            served: 0,
+            failed: 0,
+        };
+        catalog.pools.iter().enumerate().map(state).collect()
+    }
+
+    pub(super) fn endpoint_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
+        let at = self.endpoints.binary_search_by_key(&id, |e| e.id).ok()?;
+        self.endpoints.get_mut(at)
+    }
+
+    pub(super) fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        let at = self.endpoints.binary_search_by_key(&id, |e| e.id).ok()?;
+        self.endpoints.get(at)
+    }
+
+    /// Removes endpoints that have left and whose last call is over.
+    pub(super) fn tidy(&mut self) {
+        self.endpoints.retain(|e| !e.leaving || e.load.in_flight > 0);
+    }
+
+    /// Counts again what is present and what is troubled.
+    pub(super) fn recount(&mut self, now: Instant, settings: &health::Settings) {
+        for e in &mut self.endpoints {
+            e.settle(now, settings);
+        }
+        let present = self.endpoints.iter().filter(|e| !e.leaving);
+        self.present = present.clone().count() as u32;
+        self.troubled = present.filter(|e| e.troubled).count() as u32;
+    }
+
+    /// What its endpoints say to one more call. `was_tried` tells which this call has tried.
+    pub(super) fn endpoints_for(
+        &self,
+        lane: usize,
+        now: Instant,
+        settings: &health::Settings,
+        was_tried: impl Fn(EndpointId) -> bool,
+    ) -> Endpoints {
+        let (mut first, mut probed, mut any) = (None::<Instant>, false, false);
+        for e in self.endpoints.iter().filter(|e| !e.leaving) {
+            any = true;
+            if was_tried(e.id) {
+                continue;
+            }
+            match e.admission(lane, now, settings) {
+                Admission::Full | Admission::Share(_) | Admission::Probe => return Endpoints::Some,
+                Admission::Busy => probed = true,
+                Admission::Off { until, .. } => first = Some(first.map_or(until, |f| f.min(until))),
+            }
+        }
+        match (any, probed, first) {
+            (false, ..) => Endpoints::None,
+            (true, true, _) => Endpoints::Probed,
+            (true, false, Some(until)) => Endpoints::Ejected(until),
+            (true, false, None) => Endpoints::Tried,
+        }
+    }
+
+    /// How much of it is in use; 1 is all slots busy, or prefill queued for 0.45 s at every endpoint.
+    pub(super) fn utilisation(&self, stretch: f64) -> f64 {
+        /// Prefill queued for longer than this makes a one-second target unlikely.
+        const BACKLOG_S: f64 = 0.45;
+        let endpoints = f64::from(self.present.max(1));
+        let slots = f64::from(self.in_flight.count()) / (self.slots * endpoints);
+        slots.max(self.work_s * stretch / (BACKLOG_S * endpoints))
+    }
+
+    /// The price of a slot-second now; a metered pool has none.
+    pub(super) fn scarcity(&self, stretch: f64, settings: &Settings) -> f64 {
+        if self.owned { scarcity_usd_per_s(self.utilisation(stretch), &settings.choice) } else { 0.0 }
+    }
+}
+
+impl Endpoint {
+    pub(super) fn new(id: EndpointId, address: Arc<Address>, lanes: usize) -> Self {
+        Self {
+            id,
+            address,
+            load: Load::IDLE,
+            leaving: false,
+            troubled: false,
+            breaker: Breaker::default(),
+            lanes: vec![Breaker::default(); lanes],
+        }
+    }
+
+    /// What it says to one more call: the stricter of its two breakers.
+    pub(super) fn admission(&self, lane: usize, now: Instant, settings: &health::Settings) -> Admission {
+        if !self.troubled {
+            return Admission::Full;
+        }
+        let all = self.breaker.admission(now, settings);
+        let one = self.lanes.get(lane).map_or(Admission::Full, |l| l.admission(now, settings));
+        if severity(all) >= severity(one) { all } else { one }
+    }
+
+    /// The name of the worst state of its breakers.
+    pub(super) fn name(&self, now: Instant, settings: &health::Settings) -> &'static str {
+        let mut worst = &self.breaker;
+        for lane in &self.lanes {
+            if severity(lane.admission(now, settings)) > severity(worst.admission(now, settings)) {
+                worst = lane;
+            }
+        }
+        worst.name(now, settings)
+    }
+
+    fn settle(&mut self, now: Instant, settings: &health::Settings) {
+        self.breaker.settle(now, settings);
+        for lane in &mut self.lanes {
+            lane.settle(now, settings);
+        }
+        self.note();
+    }
+
+    /// Sets `troubled` from the breakers; true if that changed it.
+    pub(super) fn note(&mut self) -> bool {
+        let troubled = !(self.breaker.is_healthy() && self.lanes.iter().all(Breaker::is_healthy));
+        let changed = troubled != self.troubled;
+        self.troubled = troubled;
+        changed
+    }
+}
+
+/// Orders admissions from open to shut; of two slow starts the smaller share is stricter.
+fn severity(a: Admission) -> f64 {
+    match a {
+        Admission::Full => 0.0,
+        Admission::Share(share) => 1.0 - share,
+        Admission::Probe => 2.0,
+        Admission::Busy => 3.0,
+        Admission::Off { until, .. } => 4.0 + until.as_secs_f64(),
+    }
+}
+
+impl OfferState {
+    pub(super) fn of(catalog: &Catalog, settings: &Settings, now: Instant) -> Vec<Self> {
+        let mut lanes = vec![0usize; catalog.pools.len()];
+        let mut state = |offer: &crate::domain::Offer| {
+            let pool = catalog.pool(offer.pool);
+            let lane = lanes[offer.pool.index()];
+            lanes[offer.pool.index()] += 1;
+            let rtt_s = pool.rtt_prior.as_secs_f64();
+            Self {
+                prices: TokenPrices::from(&offer.prices),
+                lane,
+                breaker: Breaker::default(),
+                cooldown: Cooldown::default(),
+                estimate: OfferEstimate::new(&pool.engine_prior, rtt_s, &settings.estimate, now),
+                last_failed: None,
+                several_failed: false,
+                served: 0,
+                failed: 0,
+            }
+        };
+        catalog.offers.iter().map(&mut state).collect()
+    }
+
+    pub(super) fn read(&self, settings: &Settings, now: Now) -> Reading<'_> {
+        self.estimate.read(&settings.estimate, now.mono)
+    }
+
+    /// The name of its state.
+    pub(super) fn name(&self, now: Instant, settings: &health::Settings) -> &'static str {
+        match self.breaker.name(now, settings) {
+            "healthy" | "slow_start" if self.cooldown.until(now).is_some() => "cooldown",
+            name => name,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Who is to blame for how an attempt ended, and what changes with it.
+//!
+//! The narrowest thing takes the blame: a refused connection is the endpoint's, for all models; a hung or failing
+//! answer is this model's at this endpoint; only when failures come from several endpoints (or there is only one) is
+//! it the pool's service of the model. What took the blame is forgiven further up.
+
+use super::{AttemptEnd, Fleet, Ticket, Transition, jitter};
+use crate::domain::{CallFacts, Duration, EndpointId, FailureKind, Instant, Now, OfferId, PoolId};
+use crate::health::{Cause, Change, End, Verdict};
+
+/// What an end means to the three breakers that it concerns.
+#[derive(Clone, Copy, Debug)]
+struct Blame {
+    kind: Option<FailureKind>,
+    verdict: Verdict,
+    /// No connection: the endpoint's fault, whatever the model.
+    connection: bool,
+    /// Somebody answered, well or not: the connection is fine.
+    answered: bool,
+}
+
+impl Fleet {
+    pub(super) fn judge(
+        &mut self,
+        facts: &CallFacts,
+        ticket: &Ticket,
+        end: AttemptEnd,
+        now: Now,
+    ) -> Vec<Transition> {
+        let mut out = Vec::new();
+        let blame = self.blame(ticket, end, now);
+        let end_of = End {
+            started: ticket.started,
+            verdict: blame.verdict,
+            alone: true,
+            jitter: jitter(facts.id.0 ^ u64::from(ticket.dispatch.endpoint.0), now.mono),
+        };
+        let narrower = self.judge_endpoint(ticket, blame, end_of, now.mono, &mut out);
+        self.judge_offer(ticket, blame, end_of, narrower, now.mono, &mut out);
+        if let AttemptEnd::Failed { kind, retry_after } = end {
+            self.cool_down(ticket, kind, retry_after, end_of, now.mono, &mut out);
+        }
+        out
+    }
+
+    fn blame(&self, ticket: &Ticket, end: AttemptEnd, now: Now) -> Blame {
+        let kind = match end {
+            AttemptEnd::Ok { .. } => {
+                return Blame { kind: None, verdict: Verdict::Ok, connection: false, answered: true };
+            }
+            AttemptEnd::Cancelled => {
+                let answered = ticket.first_token.is_some();
+                return Blame { kind: None, verdict: Verdict::Neutral, connection: false, answered };
+            }
+            AttemptEnd::Failed { kind, .. } => kind,
+        };
+        let verdict = match kind {
+            FailureKind::RateLimited => Verdict::Limited,
+            FailureKind::FirstTokenTimeout if !self.waited_long(ticket, now) => Verdict::Neutral,
+            _ if kind.counts_against_health() => Verdict::Failed { local: kind.local_origin() },
+            _ => Verdict::Neutral,
+        };
+        let connection = matches!(kind, FailureKind::Connect | FailureKind::Tls);
+        let answered = !kind.local_origin() && kind != FailureKind::Deadline;
+        Blame { kind: Some(kind), verdict, connection, answered }
+    }
+
+    /// A first token that did not come within a client's short deadline says nothing: otherwise anybody could eject
+    /// a pool with a few impatient calls.
+    fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
+        let waited = now.mono.since(ticket.started);
+        waited >= self.settings.choice.first_token_min && waited >= 2 * ticket.dispatch.expected_ttft
+    }
+
+    /// True if something at the endpoint was ejected for it.
+    fn judge_endpoint(
+        &mut self,
+        ticket: &Ticket,
+        blame: Blame,
+        end: End,
+        now: Instant,
+        out: &mut Vec<Transition>,
+    ) -> bool {
+        let d = &ticket.dispatch;
+        let settings = &self.settings.health;
+        let Some(pool) = self.pools.get_mut(d.pool.index()) else { return false };
+        let several = pool.present > 1;
+        let lane = self.offers.get(d.offer.index()).map_or(0, |o| o.lane);
+        let Some(e) = pool.endpoint_mut(d.endpoint) else { return false };
+        let local = matches!(blame.verdict, Verdict::Failed { local: true });
+        let verdict = if blame.answered {
+            Verdict::Ok
+        } else if blame.connection || (local && !e.breaker.is_healthy()) {
+            blame.verdict
+        } else {
+            Verdict::Neutral
+        };
+        let whole = e.breaker.ended(End { verdict, ..end }, now, settings);
+        // With a single endpoint the offer's breaker is the lane's.
+        let verdict = if blame.connection || !several { Verdict::Neutral } else { blame.verdict };
+        let one = e.lanes.get_mut(lane).and_then(|l| l.ended(End { verdict, ..end }, now, settings));
+        if e.note() {
+            let troubled = e.troubled && !e.leaving;
+            pool.troubled = if troubled { pool.troubled + 1 } else { pool.troubled.saturating_sub(1) };
+        }
+        let ejected = |c: &Option<Change>| c.is_some_and(|c| c.to == "ejected");
+        let blamed = ejected(&whole) || ejected(&one);
+        out.extend(whole.map(|c| told(d.pool, None, Some(d.endpoint), c, blame.kind)));
+        out.extend(one.map(|c| told(d.pool, Some(d.offer), Some(d.endpoint), c, blame.kind)));
+        blamed
+    }
+
+    fn judge_offer(
+        &mut self,
+        ticket: &Ticket,
+        blame: Blame,
+        end: End,
+        narrower: bool,
+        now: Instant,
+        out: &mut Vec<Transition>,
+    ) {
+        let d = &ticket.dispatch;
+        let settings = &self.settings.health;
+        let several = self.pools.get(d.pool.index()).is_some_and(|p| p.present > 1);
+        let Some(offer) = self.offers.get_mut(d.offer.index()) else { return };
+        match blame.verdict {
+            Verdict::Ok => {
+                offer.cooldown.ok(ticket.started);
+                (offer.last_failed, offer.several_failed) = (None, false);
+            }
+            Verdict::Failed { .. } => {
+                offer.several_failed |= offer.last_failed.is_some_and(|e| e != d.endpoint);
+                offer.last_failed = Some(d.endpoint);
+            }
+            Verdict::Limited | Verdict::Neutral => {}
+        }
+        let healthy = offer.breaker.is_healthy();
+        let verdict = if blame.connection && !several && healthy { Verdict::Neutral } else { blame.verdict };
+        let alone = !several || offer.several_failed;
+        let disables = matches!(
+            blame.kind,
+            Some(FailureKind::QuotaExhausted | FailureKind::Credentials | FailureKind::ModelMissing)
+        );
+        let change = if disables {
+            offer.breaker.disable(end, now, settings)
+        } else {
+            offer.breaker.ended(End { verdict, alone, ..end }, now, settings)
+        };
+        if narrower && healthy && change.is_none() {
+            offer.breaker.forgive();
+            (offer.last_failed, offer.several_failed) = (None, false);
+        }
+        out.extend(change.map(|c| told(d.pool, Some(d.offer), None, c, blame.kind)));
+    }
+
+    fn cool_down(
+        &mut self,
+        ticket: &Ticket,
+        kind: FailureKind,
+        hint: Option<Duration>,
+        end: End,
+        now: Instant,
+        out: &mut Vec<Transition>,
+    ) {
+        let asked = kind == FailureKind::Overloaded && hint.is_some();
+        if kind != FailureKind::RateLimited && !asked {
+            return;
+        }
+        let d = &ticket.dispatch;
+        let Some(offer) = self.offers.get_mut(d.offer.index()) else { return };
+        let from = offer.name(now, &self.settings.health);
+        if offer.cooldown.limited(ticket.started, hint, now, end.jitter, &self.settings.health) {
+            let left = offer.cooldown.until(now).unwrap_or(now).secs_since(now);
+            let asked = if hint.is_some() { "asked to stay away" } else { "no hint" };
+            let reason = format!("{}: {asked}, for {left:.1} s", kind.name());
+            let (pool, offer) = (d.pool, Some(d.offer));
+            out.push(Transition { pool, offer, endpoint: None, from, to: "cooldown", reason });
+        }
+    }
+
+    /// Everything that time alone has changed.
+    pub(super) fn settle_all(&mut self, now: Instant) -> Vec<Transition> {
+        let settings = self.settings.health;
+        let mut out = Vec::new();
+        for (i, offer) in self.offers.iter_mut().enumerate() {
+            let (pool, id) = (self.catalog.offer(OfferId(i as u16)).pool, OfferId(i as u16));
+            out.extend(offer.breaker.settle(now, &settings).map(|c| told(pool, Some(id), None, c, None)));
+            if offer.cooldown.ended(now) {
+                let over = Change { from: "cooldown", to: "healthy", cause: None };
+                out.push(told(pool, Some(id), None, over, None));
+            }
+        }
+        for (i, pool) in self.pools.iter_mut().enumerate() {
+            let id = PoolId(i as u16);
+            if pool.troubled == 0 {
+                continue;
+            }
+            let offers = &pool.offers;
+            for e in pool.endpoints.iter_mut().filter(|e| e.troubled) {
+                out.extend(e.breaker.settle(now, &settings).map(|c| told(id, None, Some(e.id), c, None)));
+                for (lane, offer) in e.lanes.iter_mut().zip(offers) {
+                    let change = lane.settle(now, &settings);
+                    out.extend(change.map(|c| told(id, Some(*offer), Some(e.id), c, None)));
+                }
+            }
+            pool.recount(now, &settings);
+        }
+        out
+    }
+}
+
+fn told(
+    pool: PoolId,
+    offer: Option<OfferId>,
+    endpoint: Option<EndpointId>,
+    change: Change,
+    kind: Option<FailureKind>,
+) -> Transition {
+    let kind = kind.map_or("", FailureKind::name);
+    let reason = match change.cause {
+        Some(Cause::LocalFailures(n)) => format!("{n} failures at the socket in a row, the last: {kind}"),
+        Some(Cause::Failures(n)) => format!("{n} failures in a row, the last: {kind}"),
+        Some(Cause::Ratio { percent, of }) => {
+            format!("{percent} % of {of} calls in 10 s succeeded, the last: {kind}")
+        }
+        Some(Cause::ProbeFailed) => format!("the probing call failed: {kind}"),
+        Some(Cause::Disabled) => format!("{kind}: needs an operator"),
+        None if change.to == "slow_start" => "the probing call succeeded".to_owned(),
+        None => "by time".to_owned(),
+    };
+    Transition { pool, offer, endpoint, from: change.from, to: change.to, reason }
+}

@@ -1,0 +1,92 @@
+//! Which pool, which endpoint, how patient, and why not the others.
+//!
+//! The policy says what it needs to know ([`view`]); the fleet fills it in. It holds no state: the same view, call and
+//! seed give the same choice, which is what makes a decision explainable and replayable.
+
+pub mod choose;
+pub mod eligibility;
+pub mod patience;
+pub mod place;
+pub mod price;
+pub mod refuse;
+pub mod view;
+
+pub use choose::{Chosen, choose};
+pub use eligibility::Exclusion;
+pub use price::{Terms, scarcity_usd_per_s};
+pub use view::{Again, CallView, Candidate, Quote, Rank, TokenPrices};
+
+use crate::domain::Duration;
+
+/// How a pool is chosen among those that are eligible.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Policy {
+    /// The smallest sum of dollars.
+    #[default]
+    Price,
+    /// The first in the operator's order.
+    Ordered,
+    /// By lot, with the operator's weights.
+    Weighted,
+}
+
+impl Policy {
+    /// The word in config, headers and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Price => "price",
+            Self::Ordered => "ordered",
+            Self::Weighted => "weighted",
+        }
+    }
+}
+
+/// What an operator may set about choosing.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Settings {
+    /// How pools are chosen.
+    pub policy: Policy,
+    /// Offers whose totals differ by less than this share are drawn by lot, so that many routers with the same view
+    /// do not all send to the same pool.
+    pub tie_share: f64,
+    /// The same in dollars.
+    pub tie_usd: f64,
+    /// The probability that a session goes on: weighs what its next turn loses by moving now.
+    pub next_turn: f64,
+    /// The price of a slot-second of owned capacity when it is empty, in dollars.
+    pub scarcity_low_usd: f64,
+    /// The same when it is overfull: more than any cloud charges for what fits into a slot-second, so that everything
+    /// that may leave does.
+    pub scarcity_high_usd: f64,
+    /// A second of prefill blocks all slots of an endpoint: it is worth so many slot-seconds.
+    pub prefill_weight: f64,
+    /// A first token is waited for at least this long before the try is given up.
+    pub first_token_min: Duration,
+    /// And so many times its 99th percentile.
+    pub first_token_p99s: f64,
+    /// Silence of this length after the first token is a stall.
+    pub idle: Duration,
+    /// Any class waits this long for capacity; only those that may wait wait longer.
+    pub short_wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Price,
+            tie_share: 0.03,
+            tie_usd: 1e-6,
+            next_turn: 0.5,
+            scarcity_low_usd: 1e-7,
+            scarcity_high_usd: 2e-3,
+            prefill_weight: 10.0,
+            first_token_min: Duration::from_secs(2),
+            first_token_p99s: 3.0,
+            idle: Duration::from_secs(30),
+            short_wait: Duration::from_secs(2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

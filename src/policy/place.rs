@@ -1,0 +1,131 @@
+//! Which endpoint of the chosen pool: seconds of work, not requests.
+//!
+//! cost = queued work + uncached part of this prompt + the delay that this part puts on those already there
+//!        + a penalty for standing in line for a slot.
+//! Queued work is what this router sent and saw no first token of, so that decisions are never made on a stale report.
+
+use crate::domain::Instant;
+
+/// The load of an endpoint, as far as this router caused it.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Load {
+    /// Calls under way.
+    pub in_flight: u32,
+    /// Nominal prefill seconds of calls without a first token.
+    pub work_s: f64,
+    /// When the prefill sent so far should be done, if the estimates are right.
+    pub busy_until: Instant,
+    /// How much slower than its pool it was when last seen; 1 is as fast.
+    slowness: f64,
+    /// When that was.
+    seen: Instant,
+}
+
+/// What else a cost needs: the same for all endpoints of a pool.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Job {
+    /// Real seconds to a first token with no prompt and no queue.
+    pub base_s: f64,
+    /// Nominal prefill seconds of the whole prompt.
+    pub full_s: f64,
+    /// The same where its prefix is cached.
+    pub warm_s: f64,
+    /// Real seconds per nominal second.
+    pub stretch: f64,
+    /// Calls an endpoint works on at once.
+    pub slots: f64,
+    /// Seconds a call holds its slot.
+    pub service_s: f64,
+    /// The probability that the session goes on.
+    pub next_turn: f64,
+    /// Now.
+    pub now: Instant,
+}
+
+/// A prefill delays the calls that decode meanwhile; eight of them count as one that waits.
+const DECODING_PER_WAITING: f64 = 8.0;
+/// Seconds of penalty for every call beyond the slots.
+const OVER_SLOTS_S: f64 = 0.3;
+/// News of an endpoint's pace count for half after this many seconds.
+const FORGOTTEN_S: f64 = 60.0;
+
+impl Load {
+    /// Nothing known, nothing sent.
+    pub const IDLE: Self =
+        Self { in_flight: 0, work_s: 0.0, busy_until: Instant::START, slowness: 1.0, seen: Instant::START };
+
+    /// How much slower than its pool it is taken to be: what was seen, forgotten over a minute, so that a slow
+    /// endpoint is tried again.
+    pub fn pace(&self, now: Instant) -> f64 {
+        if self.slowness == 1.0 {
+            return 1.0;
+        }
+        1.0 + (self.slowness - 1.0) / (1.0 + now.secs_since(self.seen) / FORGOTTEN_S)
+    }
+
+    /// A first token came after `ratio` times what had been expected (with the pace it had).
+    pub fn paced(&mut self, ratio: f64, now: Instant) {
+        if ratio.is_finite() {
+            let seen = self.pace(now) * ratio.clamp(0.2, 5.0);
+            // Towards 1 a little, because the pool's own estimate learns the same news.
+            self.slowness = (0.88 * self.pace(now) + 0.1 * seen + 0.02).clamp(0.5, 5.0);
+            self.seen = now;
+        }
+    }
+
+    /// Real seconds of queued prefill: what is not seen to be done, and not done by the clock either.
+    pub fn backlog_s(&self, stretch: f64, now: Instant) -> f64 {
+        (self.work_s * stretch * self.pace(now)).min(self.busy_until.secs_since(now)).max(0.0)
+    }
+
+    /// Expected seconds before the prefill of one more call begins.
+    pub fn wait_s(&self, job: &Job) -> f64 {
+        let over = f64::from(self.in_flight) + 1.0 - job.slots;
+        let slot = if over > 0.0 { over * job.service_s / job.slots } else { 0.0 };
+        self.backlog_s(job.stretch, job.now) + slot
+    }
+
+    /// What it costs, in seconds, to send it here. `warm` if its prefix is here.
+    pub fn cost_s(&self, job: &Job, warm: bool) -> f64 {
+        let n = f64::from(self.in_flight);
+        let pace = self.pace(job.now);
+        let prefill = if warm { job.warm_s } else { job.full_s } * job.stretch * pace;
+        // The next turn saves the same again, if there is one.
+        let kept = if warm { job.next_turn * (job.full_s - job.warm_s) * job.stretch } else { 0.0 };
+        self.backlog_s(job.stretch, job.now)
+            + job.base_s * pace
+            + prefill * (1.0 + n / DECODING_PER_WAITING)
+            + OVER_SLOTS_S * (n - job.slots).max(0.0)
+            - kept
+    }
+
+    /// A call of `work_s` nominal seconds is being sent.
+    pub fn sent(&mut self, work_s: f64, stretch: f64, now: Instant) {
+        self.in_flight = self.in_flight.saturating_add(1);
+        self.work_s += work_s;
+        let from = self.busy_until.max(now);
+        self.busy_until = from + seconds(work_s * stretch * self.pace(now));
+    }
+
+    /// Its prefill is done, or will never be.
+    pub fn prefilled(&mut self, work_s: f64) {
+        // Sums of floats leave dust; below a microsecond it is dust.
+        self.work_s -= work_s;
+        if self.work_s < 1e-6 {
+            self.work_s = 0.0;
+        }
+    }
+
+    /// It is over.
+    pub fn left(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.in_flight == 0 {
+            (self.work_s, self.busy_until) = (0.0, Instant::START);
+        }
+    }
+}
+
+/// Not negative, not absurd.
+fn seconds(s: f64) -> crate::domain::Duration {
+    crate::domain::Duration::from_secs_f64(s.clamp(0.0, 3600.0))
+}
