@@ -178,14 +178,15 @@ pub(super) fn functions(tokens: &[Token]) -> Vec<Function> {
     found
 }
 
+/// How a module for tests begins.
+pub(super) const TEST_MODULE: [&str; 8] = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
+
 /// Lines of `#[cfg(test)] mod name { ... }`.
 pub(super) fn inline_test_lines(tokens: &[Token]) -> usize {
     let words: Vec<_> = tokens.iter().map(|t| t.text.as_str()).collect();
     let mut lines = 0;
     for at in 0..words.len() {
-        if words[at..].starts_with(&["#", "[", "cfg", "(", "test", ")", "]", "mod"])
-            && is(tokens, at + 9, "{")
-        {
+        if words[at..].starts_with(&TEST_MODULE) && is(tokens, at + 9, "{") {
             lines += tokens[closing(tokens, at + 9)].line + 1 - tokens[at].line;
         }
     }
