@@ -116,9 +116,9 @@ def test_explain_can_think_a_pool_away(tmp_path):
 
 
 def test_a_key_is_made_once_and_its_hash_opens_the_door(start):
-    done = gridtie("key", "new")
+    done = gridtie("key", "new", "--tenant", "team-a")
     assert done.returncode == 0, done.stderr
-    key = re.search(r"\bgtk_\w+", done.stdout)[0]
+    key = re.search(r"\bgtk_[\w-]+", done.stdout)[0]
     digest = re.search(r"sha256:[0-9a-f]{64}", done.stdout)[0]
     auth = f'[auth]\n[[auth.key]]\ntenant = "team-a"\nhash = "{digest}"\n'
     router = start(auth + configs.TWO_POOLS)
