@@ -81,7 +81,7 @@ mod tests {
         let found = survey(json);
         assert_eq!((found.images, found.depth), (1, 5));
         let words = ["user", "text", r#"what \"is\" this"#, "image_url", "input_audio", "wav"];
-        assert_eq!(found.text, words.iter().map(|w| w.len() as u64).sum());
+        assert_eq!(found.text, words.iter().map(|w| w.len() as u64).sum::<u64>());
     }
 
     #[test]
