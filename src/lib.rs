@@ -3,8 +3,11 @@
 //! The house has seven floors; a module uses only the floors below its own (`tests/it/tidy.rs` checks it).
 
 pub mod call;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod dialect;
+pub mod discover;
 pub mod domain;
 pub mod edge;
 pub mod engine;
@@ -14,6 +17,7 @@ pub mod flow;
 pub mod health;
 pub mod ledger;
 pub mod limit;
+pub mod mock;
 pub mod policy;
 pub mod telemetry;
 pub mod upstream;

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod money;
 pub mod names;
 pub mod outcome;
+pub mod reach;
 pub mod request;
 pub mod time;
 pub mod usage;
@@ -18,6 +19,7 @@ pub use catalog::{Address, Catalog, Class, ContactWindow, EnginePrior, Model, Of
 pub use ids::{AttemptNo, CallId, ClassId, EndpointId, ModelId, OfferId, PoolId, SessionKey, TenantId};
 pub use money::{Price, Usd};
 pub use outcome::{Ending, ErrorDetail, Failure, FailureKind, Refusal};
+pub use reach::Reach;
 pub use request::{AskKind, Body, Capabilities, Dialect, Request};
 pub use time::{Duration, Instant, Now, Timestamp};
 pub use usage::{Prices, Usage, UsageSource};

@@ -4,6 +4,7 @@
 //! decides nothing about routing.
 
 pub mod admin;
+pub mod auth;
 pub mod grpc;
 pub mod listen;
 pub mod openai;

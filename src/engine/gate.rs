@@ -68,6 +68,11 @@ impl Gate {
         self.door = door;
     }
 
+    /// Would a connection be taken now? Charges nothing.
+    pub fn reachable(&self, now: Now) -> bool {
+        !self.door.refuse && self.door.contact.is_none_or(|window| window.open(now.wall))
+    }
+
     /// A request comes. `seed` stands for the attempt.
     pub fn knock(&mut self, now: Now, seed: u64) -> Result<Passage, Turned> {
         if self.door.refuse {

@@ -1,14 +1,19 @@
 //! Time to first token as a straight line over work.
 //!
 //! Ridge regression in two parameters: `t = base + stretch * work`, where work is what the operator's prior says the
-//! prefill takes, so that a right prior gives a stretch of 1. Samples are weighted by 1/expected², because an error of
-//! 100 ms matters for a short prompt and not for a long one. The prior takes part as two pseudo-samples that never fade.
+//! prefill takes, so that a right prior gives a stretch of 1. Samples are weighted by the inverse square of what
+//! the prior says, because an error of 100 ms matters for a short prompt and not for a long one. The prior takes part as two pseudo-samples that do not age.
+
+use super::Settings;
 
 /// The line and the weighted sums behind it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Line {
+    base_s: f64,
     prior: Sums,
     seen: Sums,
+    samples: f64,
+    most: f64,
 }
 
 /// Weighted sums of a regression of y on w.
@@ -46,40 +51,45 @@ impl Sums {
 
 impl Line {
     /// The prior line has `base_s` at no work and a stretch of 1; `anchor_s` is the work of a typical long prompt,
-    /// where the prior pins the slope, and must not be zero.
-    pub fn new(base_s: f64, anchor_s: f64, prior_samples: f64) -> Self {
-        let (base, anchor) = (base_s.max(BASE_MIN_S), anchor_s.max(0.01));
-        let mut prior = Sums::default();
-        prior.add(prior_samples / 2.0 / (base * base), 0.0, base);
-        let far = base + anchor;
-        prior.add(prior_samples / 2.0 / (far * far), anchor, far);
-        Self { prior, seen: Sums::default() }
+    /// where the prior pins the slope. At most about `most` samples will count.
+    pub fn new(base_s: f64, anchor_s: f64, most: f64) -> Self {
+        let (base_s, anchor) = (base_s.max(BASE_MIN_S), anchor_s.max(0.01));
+        let mut line = Self { base_s, prior: Sums::default(), seen: Sums::default(), samples: 0.0, most };
+        line.prior.add(0.5 * line.weight(0.0), 0.0, base_s);
+        line.prior.add(0.5 * line.weight(anchor), anchor, base_s + anchor);
+        line
     }
 
     /// Makes what was seen weigh `fade` of what it did.
     pub fn age(&mut self, fade: f64) {
         self.seen.scale(fade);
+        self.samples *= fade;
     }
 
-    /// Work `work_s` took `actual_s` where `expected_s` had been expected; about `most` samples count.
-    pub fn observe(&mut self, work_s: f64, actual_s: f64, expected_s: f64, most: f64) {
+    /// Work `work_s` took `actual_s`.
+    pub fn observe(&mut self, work_s: f64, actual_s: f64) {
         if !(work_s.is_finite() && actual_s.is_finite()) {
             return;
         }
-        self.seen.scale(1.0 - 1.0 / most);
-        let scale = expected_s.max(1e-3);
-        self.seen.add(1.0 / (scale * scale), work_s, actual_s);
+        self.age(1.0 - 1.0 / self.most);
+        self.samples += 1.0;
+        self.seen.add(self.weight(work_s), work_s, actual_s);
     }
 
     /// `(base_s, stretch)`, with what was seen weighing `fade`.
-    pub fn solve(&self, fade: f64) -> (f64, f64) {
+    pub fn solve(&self, fade: f64, settings: &Settings) -> (f64, f64) {
+        let n0 = settings.prior_weight(fade * self.samples, self.most);
         let (p, s) = (&self.prior, &self.seen);
-        let one = p.one + fade * s.one;
-        let w = p.w + fade * s.w;
-        let ww = p.ww + fade * s.ww;
-        let y = p.y + fade * s.y;
-        let wy = p.wy + fade * s.wy;
+        let one = n0 * p.one + fade * s.one;
+        let w = n0 * p.w + fade * s.w;
+        let ww = n0 * p.ww + fade * s.ww;
+        let y = n0 * p.y + fade * s.y;
+        let wy = n0 * p.wy + fade * s.wy;
         let stretch = ((one * wy - w * y) / (one * ww - w * w)).clamp(STRETCH.0, STRETCH.1);
         (((y - stretch * w) / one).max(BASE_MIN_S), stretch)
+    }
+
+    fn weight(&self, work_s: f64) -> f64 {
+        (self.base_s + work_s.max(0.0)).powi(-2)
     }
 }

@@ -52,6 +52,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How many samples the prior counts as, next to `n` real ones of which at most `most` are kept: all of its own
+    /// at first, and next to nothing when the estimate is full of fresh samples, so that a wrong prior leaves no bias.
+    pub fn prior_weight(&self, n: f64, most: f64) -> f64 {
+        (self.prior_samples * (1.0 - n / most)).max(1.0)
+    }
+
     /// How much of a sample's weight is left after `seconds`.
     pub fn fade(&self, seconds: f64) -> f64 {
         if seconds <= 0.0 { 1.0 } else { (-seconds / self.half_life_s).exp2() }

@@ -62,27 +62,27 @@ impl OfferEstimate {
         let anchor = nominal_work_s(prior, ANCHOR_TOKENS);
         Self {
             at: now,
-            line: Line::new(rtt_s + prior.ttft_base_s, anchor, settings.prior_samples),
+            line: Line::new(rtt_s + prior.ttft_base_s, anchor, settings.mean_samples),
             tail: Tail::default(),
-            tpot: Mean::new(prior.tpot_s),
-            errors: Mean::new(settings.error_prior),
-            hits: Mean::new(settings.cache_hit_prior),
+            tpot: Mean::new(prior.tpot_s.max(0.0), settings.mean_samples),
+            errors: Mean::new(settings.error_prior, settings.tail_samples),
+            hits: Mean::new(settings.cache_hit_prior, settings.mean_samples),
         }
     }
 
     /// What is believed now.
     pub fn read(&self, settings: &Settings, now: Instant) -> Reading<'_> {
-        let (fade, n0) = (settings.fade(now.secs_since(self.at)), settings.prior_samples);
-        let (base_s, stretch) = self.line.solve(fade);
+        let fade = settings.fade(now.secs_since(self.at));
+        let (base_s, stretch) = self.line.solve(fade, settings);
         Reading {
             base_s,
             stretch,
-            tpot_s: self.tpot.value(fade, n0),
-            p_err: self.errors.value(fade, n0),
-            hit: self.hits.value(fade, n0),
+            tpot_s: self.tpot.value(fade, settings),
+            p_err: self.errors.value(fade, settings),
+            hit: self.hits.value(fade, settings),
             tail: &self.tail,
             fade,
-            prior_samples: n0,
+            prior_samples: settings.prior_weight(fade * self.tail.samples(), settings.tail_samples),
         }
     }
 
@@ -92,7 +92,7 @@ impl OfferEstimate {
         self.age(settings, now);
         self.tail.observe(sample.actual_s / sample.expected_s.max(1e-6), settings.tail_samples);
         let alone_s = (sample.actual_s - sample.queue_s).max(0.2 * sample.actual_s);
-        self.line.observe(sample.work_s, alone_s, sample.expected_s - sample.queue_s, settings.mean_samples);
+        self.line.observe(sample.work_s, alone_s);
     }
 
     /// Something that was expected to take `expected_s` had taken `actual_s` when it ended or was given up: says how
@@ -108,19 +108,19 @@ impl OfferEstimate {
             return;
         }
         self.age(settings, now);
-        self.tpot.observe(seconds / tokens as f64, settings.mean_samples);
+        self.tpot.observe(seconds / tokens as f64);
     }
 
     /// An attempt failed, or did not.
     pub fn finished(&mut self, failed: bool, settings: &Settings, now: Instant) {
         self.age(settings, now);
-        self.errors.observe(f64::from(u8::from(failed)), settings.tail_samples);
+        self.errors.observe(f64::from(u8::from(failed)));
     }
 
     /// The upstream found `share` of a warm prefix in its cache.
     pub fn cache_hit(&mut self, share: f64, settings: &Settings, now: Instant) {
         self.age(settings, now);
-        self.hits.observe(share.clamp(0.0, 1.0), settings.mean_samples);
+        self.hits.observe(share.clamp(0.0, 1.0));
     }
 
     fn age(&mut self, settings: &Settings, now: Instant) {

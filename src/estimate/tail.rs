@@ -54,6 +54,11 @@ impl Tail {
         }
     }
 
+    /// How many samples count.
+    pub fn samples(&self) -> f64 {
+        f64::from(self.above[0])
+    }
+
     /// The probability that it takes more than `ratio` times what is expected.
     pub fn beyond(&self, ratio: f64, fade: f64, prior_samples: f64) -> f64 {
         let at = place(ratio);

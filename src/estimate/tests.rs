@@ -31,9 +31,9 @@ fn base_and_slope_are_learned_from_short_and_long_prompts() {
         e.first_token(sample(0.1 + 2.0 * work, 0.1 + 2.0 * work, work), &s, at(f64::from(i) * 0.01));
     }
     let r = e.read(&s, at(4.0));
-    // The prior (base 0.45) still counts as 20 samples and weighs little against 64 short prompts at 0.1 s.
-    assert!((0.08..0.2).contains(&r.base_s), "{}", r.base_s);
-    assert!((1.6..2.2).contains(&r.stretch), "{}", r.stretch);
+    // The prior (base 0.45) has nearly nothing to say any more.
+    assert!((0.09..0.13).contains(&r.base_s), "{}", r.base_s);
+    assert!((1.8..2.1).contains(&r.stretch), "{}", r.stretch);
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn nonsense_samples_do_not_poison() {
 
 #[test]
 fn expected_output_is_capped_by_the_clients_limit() {
-    let seen = Mean::new(256.0);
-    assert_eq!(tokens::expected_output(AskKind::Chat, &seen, Some(16), 20.0), 16.0);
-    assert_eq!(tokens::expected_output(AskKind::Chat, &seen, None, 20.0), 256.0);
-    assert_eq!(tokens::expected_output(AskKind::Embed, &seen, None, 20.0), 0.0);
+    let seen = Mean::new(256.0, 64.0);
+    assert_eq!(tokens::expected_output(AskKind::Chat, &seen, Some(16), &Settings::default()), 16.0);
+    assert_eq!(tokens::expected_output(AskKind::Chat, &seen, None, &Settings::default()), 256.0);
+    assert_eq!(tokens::expected_output(AskKind::Embed, &seen, None, &Settings::default()), 0.0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Tokens without a tokenizer. Routing needs sizes, not bills, and the error of these rules is small next to that of
 //! the output length.
 
-use super::Mean;
+use super::{Mean, Settings};
 use crate::domain::AskKind;
 
 /// English and code have about four bytes a token in the vocabularies in use; other scripts have more bytes a
@@ -14,10 +14,10 @@ pub fn from_bytes(bytes: usize) -> u32 {
 }
 
 /// Output tokens expected of one choice: what was seen lately, at most the client's limit. An embedding has none.
-pub fn expected_output(kind: AskKind, seen: &Mean, max_tokens: Option<u32>, prior_samples: f64) -> f64 {
+pub fn expected_output(kind: AskKind, seen: &Mean, max_tokens: Option<u32>, settings: &Settings) -> f64 {
     if kind == AskKind::Embed {
         return 0.0;
     }
-    let mean = seen.value(1.0, prior_samples);
+    let mean = seen.value(1.0, settings);
     max_tokens.map_or(mean, |max| mean.min(f64::from(max))).max(1.0)
 }

@@ -53,8 +53,10 @@ impl Fleet {
     pub fn new(catalog: Arc<Catalog>, settings: Settings, now: Now) -> Self {
         let pools = PoolState::of(&catalog);
         let offers = OfferState::of(&catalog, &settings, now.mono);
-        let outputs =
-            vec![Mean::new(settings.estimate.output_prior); catalog.models.len() * catalog.classes.len()];
+        let outputs = vec![
+            Mean::new(settings.estimate.output_prior, settings.estimate.tail_samples);
+            catalog.models.len() * catalog.classes.len()
+        ];
         let sessions = Sessions::new(settings.session_ttl);
         Self {
             catalog,

@@ -7,7 +7,7 @@ use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, PoolId,
 use crate::estimate::{OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
 use crate::limit::InFlight;
-use crate::policy::place::Load;
+use crate::policy::place::{Backlog, Load};
 use crate::policy::{TokenPrices, scarcity_usd_per_s};
 
 /// A pool.
@@ -27,8 +27,8 @@ pub(super) struct PoolState {
     pub(super) present: u32,
     /// Endpoints with any breaker that is not healthy.
     pub(super) troubled: u32,
-    /// Nominal prefill seconds of calls without a first token, over all endpoints.
-    pub(super) work_s: f64,
+    /// Prefill sent and not done, over all endpoints.
+    pub(super) backlog: Backlog,
     pub(super) served: u64,
     pub(super) failed: u64,
 }
@@ -98,7 +98,7 @@ impl PoolState {
             endpoints: Vec::new(),
             present: 0,
             troubled: 0,
-            work_s: 0.0,
+            backlog: Backlog::NONE,
             served: 0,
             failed: 0,
         };
@@ -158,18 +158,19 @@ impl PoolState {
         }
     }
 
-    /// How much of it is in use; 1 is all slots busy, or prefill queued for 0.45 s at every endpoint.
-    pub(super) fn utilisation(&self, stretch: f64) -> f64 {
+    /// How much of it is in use; 1 is all slots busy, the pool's own limit reached, or prefill queued for 0.45 s at every endpoint.
+    pub(super) fn utilisation(&self, stretch: f64, now: Instant) -> f64 {
         /// Prefill queued for longer than this makes a one-second target unlikely.
         const BACKLOG_S: f64 = 0.45;
         let endpoints = f64::from(self.present.max(1));
-        let slots = f64::from(self.in_flight.count()) / (self.slots * endpoints);
-        slots.max(self.work_s * stretch / (BACKLOG_S * endpoints))
+        let most = self.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
+        let slots = f64::from(self.in_flight.count()) / (self.slots * endpoints).min(most);
+        slots.max(self.backlog.seconds(stretch, endpoints, now) / (BACKLOG_S * endpoints))
     }
 
     /// The price of a slot-second now; a metered pool has none.
-    pub(super) fn scarcity(&self, stretch: f64, settings: &Settings) -> f64 {
-        if self.owned { scarcity_usd_per_s(self.utilisation(stretch), &settings.choice) } else { 0.0 }
+    pub(super) fn scarcity(&self, stretch: f64, settings: &Settings, now: Instant) -> f64 {
+        if self.owned { scarcity_usd_per_s(self.utilisation(stretch, now), &settings.choice) } else { 0.0 }
     }
 }
 

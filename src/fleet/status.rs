@@ -113,7 +113,7 @@ impl Fleet {
             address: e.address.to_string(),
             state: if e.leaving { "leaving" } else { e.name(now.mono, settings) },
             in_flight: e.load.in_flight,
-            work_s: e.load.work_s,
+            work_s: e.load.backlog.work_s,
         };
         let contact = pool.contact.is_none_or(|c| c.open(now.wall));
         let best = ["healthy", "slow_start", "probation", "cooldown", "ejected", "disabled"];
@@ -132,8 +132,8 @@ impl Fleet {
             drained: state.drained,
             in_flight: state.in_flight.count(),
             max_in_flight: pool.max_in_flight,
-            utilisation: state.owned.then(|| state.utilisation(stretch)),
-            scarcity_usd_per_s: state.owned.then(|| state.scarcity(stretch, &self.settings)),
+            utilisation: state.owned.then(|| state.utilisation(stretch, now.mono)),
+            scarcity_usd_per_s: state.owned.then(|| state.scarcity(stretch, &self.settings, now.mono)),
             served: state.served,
             failed: state.failed,
             endpoints: state.endpoints.iter().map(endpoint).collect(),

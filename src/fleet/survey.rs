@@ -10,12 +10,13 @@ use rand::rngs::SmallRng;
 use super::sessions::Warm;
 use super::state::Endpoints;
 use super::{Fleet, Tried};
-use crate::domain::{CallFacts, FailureKind, Now, OfferId, PoolId, Tenure};
+use crate::domain::{CallFacts, Instant, Now, OfferId, PoolId, Tenure};
 use crate::estimate::{nominal_work_s, tokens::expected_output};
 use crate::health::Admission;
 use crate::policy::eligibility::{fits, in_contact, worth_trying};
 use crate::policy::place::Job;
-use crate::policy::{Again, CallView, Candidate, Exclusion, Quote, Rank, price};
+use crate::policy::retry::{Past, kinship};
+use crate::policy::{CallView, Candidate, Exclusion, Kinship, Quote, Rank, price};
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ impl Fleet {
         now: Now,
     ) -> Asking<'a> {
         let seen = &self.outputs[self.output_index(facts)];
-        let each = expected_output(facts.kind, seen, facts.max_tokens, self.settings.estimate.prior_samples);
+        let each = expected_output(facts.kind, seen, facts.max_tokens, &self.settings.estimate);
         let output = each * f64::from(facts.n.max(1));
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
         let call = CallView { facts, class, output, now };
@@ -104,53 +105,41 @@ impl Fleet {
 
     /// How the offer stands to what was tried, and whether any endpoint is left for it.
     fn rank(&self, asking: &Asking<'_>, id: OfferId) -> Result<Rank, Exclusion> {
-        let offer = self.catalog.offer(id);
-        let state = &self.pools[offer.pool.index()];
-        let again = self.again(asking.tried, id);
-        if again.hopeless {
-            let too_long = !asking.tried.iter().any(|t| t.offer == id);
-            return Err(if too_long { Exclusion::RefusedAsTooLong } else { Exclusion::AlreadyTried });
-        }
-        let was_tried = |e| again.pool && asking.tried.iter().any(|t| t.endpoint == e);
+        let pool = self.catalog.offer(id).pool;
+        let state = &self.pools[pool.index()];
+        let kin = match asking.tried {
+            [] => Kinship::None,
+            tried => kinship(tried.iter().map(|t| self.past(t, id)), id, pool)?,
+        };
         let ill = asking.strictness == Strictness::Normal && state.troubled > 0;
         let endpoints = if state.present == 0 {
             Endpoints::None
-        } else if ill || again.pool {
+        } else if ill || kin.same_pool() {
+            let was_tried = |e| kin.same_pool() && asking.tried.iter().any(|t| t.endpoint == e);
             let lane = self.offers[id.index()].lane;
             state.endpoints_for(lane, asking.call.now.mono, &self.settings.health, was_tried)
         } else {
             Endpoints::Some
         };
         match endpoints {
-            Endpoints::Some if again.pool => Ok(Rank::SamePool),
-            Endpoints::Some if again.domain => Ok(Rank::SameDomain),
-            Endpoints::Some => Ok(Rank::Fresh),
+            Endpoints::Some => Ok(kin.rank()),
             Endpoints::None => Err(Exclusion::NoEndpoints),
-            Endpoints::Tried if again.unprocessed => Ok(Rank::SameEndpoint),
-            Endpoints::Tried => Err(Exclusion::AlreadyTried),
+            Endpoints::Tried => kin.rank_when_all_tried(),
             Endpoints::Probed => Err(Exclusion::Probation),
             Endpoints::Ejected(until) => Err(Exclusion::EndpointsEjected { until }),
         }
     }
 
-    fn again(&self, tried: &[Tried], id: OfferId) -> Again {
-        let mut again = Again::default();
-        if tried.is_empty() {
-            return again;
+    fn past(&self, tried: &Tried, id: OfferId) -> Past {
+        let domain = |pool: PoolId| self.pools.get(pool.index()).map(|p| p.domain);
+        Past {
+            offer: tried.offer,
+            pool: tried.pool,
+            same_domain: domain(tried.pool) == domain(self.catalog.offer(id).pool),
+            window_as_large: self.no_larger(id, tried.offer),
+            kind: tried.kind,
+            unprocessed: tried.unprocessed,
         }
-        let offer = self.catalog.offer(id);
-        let domain = self.pools[offer.pool.index()].domain;
-        for t in tried {
-            again.domain |= self.pools.get(t.pool.index()).is_some_and(|p| p.domain == domain);
-            again.hopeless |= t.kind == FailureKind::ContextTooLong && self.no_larger(id, t.offer);
-            if t.pool == offer.pool {
-                again.pool = true;
-                again.unprocessed =
-                    t.unprocessed && !matches!(t.kind, FailureKind::Connect | FailureKind::Tls);
-                again.hopeless |= t.offer == id && repeats(t.kind);
-            }
-        }
-        again
     }
 
     /// Is the context of `offer` no larger than that of `than`, which was too small? Unknown windows may be larger.
@@ -176,7 +165,7 @@ impl Fleet {
                 Admission::Off { until, cause: crate::health::Cause::Disabled } => {
                     return Err(Exclusion::Disabled { until });
                 }
-                Admission::Off { .. } | Admission::Busy if may_try => {}
+                Admission::Off { .. } if may_try => {}
                 Admission::Off { until, .. } => return Err(Exclusion::Ejected { until }),
                 Admission::Busy => return Err(Exclusion::Probation),
             }
@@ -195,7 +184,7 @@ impl Fleet {
         let work_s = nominal_work_s(prior, f64::from(call.facts.input_tokens) - cached) * read.stretch;
         let decode_s = call.output / f64::from(call.facts.n.max(1)) * read.tpot_s;
         let alone_s = read.base_s + work_s;
-        let ttft_s = alone_s + self.pool_wait_s(offer.pool, read.stretch, alone_s + decode_s);
+        let ttft_s = alone_s + self.pool_wait_s(offer.pool, read.stretch, alone_s + decode_s, call.now.mono);
         let finish_s = ttft_s + decode_s;
         let class = call.class;
         let late = |target: Option<crate::domain::Duration>, expected: f64| {
@@ -214,7 +203,7 @@ impl Fleet {
             } else {
                 0.0
             },
-            scarcity_usd_per_s: pool.scarcity(read.stretch, &self.settings),
+            scarcity_usd_per_s: pool.scarcity(read.stretch, &self.settings, call.now.mono),
         }
     }
 
@@ -231,7 +220,7 @@ impl Fleet {
     /// Expected queueing in a pool before its endpoints are looked at one by one: the mean over them, which is what
     /// placement beats. A metered pool has no slots that we know of; what queueing it has is learned with its
     /// time to first token.
-    fn pool_wait_s(&self, pool: PoolId, stretch: f64, service_s: f64) -> f64 {
+    fn pool_wait_s(&self, pool: PoolId, stretch: f64, service_s: f64, now: Instant) -> f64 {
         let state = &self.pools[pool.index()];
         if !state.owned {
             return 0.0;
@@ -239,7 +228,7 @@ impl Fleet {
         let endpoints = f64::from(state.present.max(1));
         let over = f64::from(state.in_flight.count()) / endpoints + 1.0 - state.slots;
         let slot = if over > 0.0 { over * service_s / state.slots } else { 0.0 };
-        state.work_s * stretch / endpoints + slot
+        state.backlog.seconds(stretch, endpoints, now) / endpoints + slot
     }
 
     /// The pool where the session is warm, and what its next turn loses by not being there.
@@ -254,7 +243,11 @@ impl Fleet {
         let money = tokens * (state.prices.input - state.prices.cached).max(0.0);
         let scarcity = match pool.tenure {
             Tenure::Owned => {
-                let price = self.pools[warm.pool.index()].scarcity(read.stretch, &self.settings);
+                let price = self.pools[warm.pool.index()].scarcity(
+                    read.stretch,
+                    &self.settings,
+                    asking.call.now.mono,
+                );
                 price * self.settings.choice.prefill_weight * prefill_s
             }
             Tenure::Metered => 0.0,
@@ -284,18 +277,4 @@ impl Fleet {
             now: call.now.mono,
         }
     }
-}
-
-/// Failures that another endpoint of the same pool would repeat.
-const fn repeats(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::RateLimited
-            | FailureKind::QuotaExhausted
-            | FailureKind::Credentials
-            | FailureKind::ModelMissing
-            | FailureKind::ContextTooLong
-            | FailureKind::RequestTooLarge
-            | FailureKind::TooLarge
-    )
 }

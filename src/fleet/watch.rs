@@ -19,6 +19,15 @@ struct Blame {
     answered: bool,
 }
 
+/// One end, as it is judged on three floors.
+#[derive(Clone, Copy, Debug)]
+struct Case<'a> {
+    ticket: &'a Ticket,
+    blame: Blame,
+    end: End,
+    now: Instant,
+}
+
 impl Fleet {
     pub(super) fn judge(
         &mut self,
@@ -29,18 +38,30 @@ impl Fleet {
     ) -> Vec<Transition> {
         let mut out = Vec::new();
         let blame = self.blame(ticket, end, now);
-        let end_of = End {
+        let case_end = End {
             started: ticket.started,
             verdict: blame.verdict,
             alone: true,
             jitter: jitter(facts.id.0 ^ u64::from(ticket.dispatch.endpoint.0), now.mono),
         };
-        let narrower = self.judge_endpoint(ticket, blame, end_of, now.mono, &mut out);
-        self.judge_offer(ticket, blame, end_of, narrower, now.mono, &mut out);
+        let case = Case { ticket, blame, end: case_end, now: now.mono };
+        if self.is_watched(ticket) {
+            // Even an end that changes no state may free the place of a probe.
+            self.generation += 1;
+        }
+        let narrower = self.judge_endpoint(case, &mut out);
+        self.judge_offer(case, narrower, &mut out);
         if let AttemptEnd::Failed { kind, retry_after } = end {
-            self.cool_down(ticket, kind, retry_after, end_of, now.mono, &mut out);
+            self.cool_down(case, kind, retry_after, &mut out);
         }
         out
+    }
+
+    /// Something that the attempt went through is not healthy.
+    fn is_watched(&self, ticket: &Ticket) -> bool {
+        let d = &ticket.dispatch;
+        self.offers.get(d.offer.index()).is_some_and(|o| !o.breaker.is_healthy())
+            || self.pools.get(d.pool.index()).is_some_and(|p| p.troubled > 0)
     }
 
     fn blame(&self, ticket: &Ticket, end: AttemptEnd, now: Now) -> Blame {
@@ -67,20 +88,14 @@ impl Fleet {
 
     /// A first token that did not come within a client's short deadline says nothing: otherwise anybody could eject
     /// a pool with a few impatient calls.
-    fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
+    pub(super) fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
         let waited = now.mono.since(ticket.started);
         waited >= self.settings.choice.first_token_min && waited >= 2 * ticket.dispatch.expected_ttft
     }
 
     /// True if something at the endpoint was ejected for it.
-    fn judge_endpoint(
-        &mut self,
-        ticket: &Ticket,
-        blame: Blame,
-        end: End,
-        now: Instant,
-        out: &mut Vec<Transition>,
-    ) -> bool {
+    fn judge_endpoint(&mut self, case: Case<'_>, out: &mut Vec<Transition>) -> bool {
+        let Case { ticket, blame, end, now } = case;
         let d = &ticket.dispatch;
         let settings = &self.settings.health;
         let Some(pool) = self.pools.get_mut(d.pool.index()) else { return false };
@@ -110,15 +125,8 @@ impl Fleet {
         blamed
     }
 
-    fn judge_offer(
-        &mut self,
-        ticket: &Ticket,
-        blame: Blame,
-        end: End,
-        narrower: bool,
-        now: Instant,
-        out: &mut Vec<Transition>,
-    ) {
+    fn judge_offer(&mut self, case: Case<'_>, narrower: bool, out: &mut Vec<Transition>) {
+        let Case { ticket, blame, end, now } = case;
         let d = &ticket.dispatch;
         let settings = &self.settings.health;
         let several = self.pools.get(d.pool.index()).is_some_and(|p| p.present > 1);
@@ -155,13 +163,12 @@ impl Fleet {
 
     fn cool_down(
         &mut self,
-        ticket: &Ticket,
+        case: Case<'_>,
         kind: FailureKind,
         hint: Option<Duration>,
-        end: End,
-        now: Instant,
         out: &mut Vec<Transition>,
     ) {
+        let Case { ticket, end, now, .. } = case;
         let asked = kind == FailureKind::Overloaded && hint.is_some();
         if kind != FailureKind::RateLimited && !asked {
             return;

@@ -9,12 +9,14 @@ pub mod patience;
 pub mod place;
 pub mod price;
 pub mod refuse;
+pub mod retry;
 pub mod view;
 
 pub use choose::{Chosen, choose};
 pub use eligibility::Exclusion;
 pub use price::{Terms, scarcity_usd_per_s};
-pub use view::{Again, CallView, Candidate, Quote, Rank, TokenPrices};
+pub use retry::Kinship;
+pub use view::{CallView, Candidate, Quote, Rank, TokenPrices};
 
 use crate::domain::Duration;
 

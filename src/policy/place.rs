@@ -11,14 +11,51 @@ use crate::domain::Instant;
 pub struct Load {
     /// Calls under way.
     pub in_flight: u32,
-    /// Nominal prefill seconds of calls without a first token.
-    pub work_s: f64,
-    /// When the prefill sent so far should be done, if the estimates are right.
-    pub busy_until: Instant,
+    /// Prefill sent and not done.
+    pub backlog: Backlog,
     /// How much slower than its pool it was when last seen; 1 is as fast.
     slowness: f64,
     /// When that was.
     seen: Instant,
+}
+
+/// Prefill that was sent and not seen to be done. What the clock says is done counts as done too: a whole (not
+/// streamed) answer shows no first token until its end.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Backlog {
+    /// Nominal seconds of calls without a first token.
+    pub work_s: f64,
+    /// Real seconds left of all that was sent, at `at`, if the estimates are right.
+    left_s: f64,
+    at: Instant,
+}
+
+impl Backlog {
+    /// Nothing.
+    pub const NONE: Self = Self { work_s: 0.0, left_s: 0.0, at: Instant::START };
+
+    /// Real seconds of work, where one nominal second takes `stretch` and so much is done at a time (endpoints).
+    pub fn seconds(&self, stretch: f64, at_a_time: f64, now: Instant) -> f64 {
+        let left_s = self.left_s - at_a_time * now.secs_since(self.at);
+        (self.work_s * stretch).min(left_s).max(0.0)
+    }
+
+    /// More of it.
+    pub fn add(&mut self, work_s: f64, stretch: f64, at_a_time: f64, now: Instant) {
+        let left_s = (self.left_s - at_a_time * now.secs_since(self.at)).max(0.0);
+        self.left_s = left_s + work_s * stretch;
+        self.work_s += work_s;
+        self.at = now.max(self.at);
+    }
+
+    /// So much of it is done, or will never be.
+    pub fn done(&mut self, work_s: f64) {
+        // Sums of floats leave dust; below a microsecond it is dust.
+        self.work_s -= work_s;
+        if self.work_s < 1e-6 {
+            self.work_s = 0.0;
+        }
+    }
 }
 
 /// What else a cost needs: the same for all endpoints of a pool.
@@ -51,8 +88,7 @@ const FORGOTTEN_S: f64 = 60.0;
 
 impl Load {
     /// Nothing known, nothing sent.
-    pub const IDLE: Self =
-        Self { in_flight: 0, work_s: 0.0, busy_until: Instant::START, slowness: 1.0, seen: Instant::START };
+    pub const IDLE: Self = Self { in_flight: 0, backlog: Backlog::NONE, slowness: 1.0, seen: Instant::START };
 
     /// How much slower than its pool it is taken to be: what was seen, forgotten over a minute, so that a slow
     /// endpoint is tried again.
@@ -73,9 +109,9 @@ impl Load {
         }
     }
 
-    /// Real seconds of queued prefill: what is not seen to be done, and not done by the clock either.
+    /// Real seconds of queued prefill.
     pub fn backlog_s(&self, stretch: f64, now: Instant) -> f64 {
-        (self.work_s * stretch * self.pace(now)).min(self.busy_until.secs_since(now)).max(0.0)
+        self.backlog.seconds(stretch * self.pace(now), 1.0, now)
     }
 
     /// Expected seconds before the prefill of one more call begins.
@@ -102,30 +138,14 @@ impl Load {
     /// A call of `work_s` nominal seconds is being sent.
     pub fn sent(&mut self, work_s: f64, stretch: f64, now: Instant) {
         self.in_flight = self.in_flight.saturating_add(1);
-        self.work_s += work_s;
-        let from = self.busy_until.max(now);
-        self.busy_until = from + seconds(work_s * stretch * self.pace(now));
-    }
-
-    /// Its prefill is done, or will never be.
-    pub fn prefilled(&mut self, work_s: f64) {
-        // Sums of floats leave dust; below a microsecond it is dust.
-        self.work_s -= work_s;
-        if self.work_s < 1e-6 {
-            self.work_s = 0.0;
-        }
+        self.backlog.add(work_s, stretch * self.pace(now), 1.0, now);
     }
 
     /// It is over.
     pub fn left(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.in_flight == 0 {
-            (self.work_s, self.busy_until) = (0.0, Instant::START);
+            self.backlog = Backlog::NONE;
         }
     }
-}
-
-/// Not negative, not absurd.
-fn seconds(s: f64) -> crate::domain::Duration {
-    crate::domain::Duration::from_secs_f64(s.clamp(0.0, 3600.0))
 }

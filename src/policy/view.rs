@@ -81,19 +81,6 @@ pub enum Rank {
     HeldBack,
 }
 
-/// What was tried before, seen from one offer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Again {
-    /// Something in its failure domain was tried.
-    pub domain: bool,
-    /// Something in its pool was tried.
-    pub pool: bool,
-    /// It failed in a way that another endpoint of the pool would repeat (no money, no key, a limit, too long).
-    pub hopeless: bool,
-    /// The last try here was certainly not worked on and did reach somebody: the same endpoint may be asked again.
-    pub unprocessed: bool,
-}
-
 /// An eligible offer with all that is needed to compare it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Candidate {

@@ -1,6 +1,8 @@
-//! Integration tests, in one binary. Each module says in its header what it is about.
+//! What can only be tested from outside: files, processes, sockets, and the rules of the house.
 #![expect(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod config;
 mod flow;
+mod tidy;
 mod two_drivers;
 mod world;

@@ -29,6 +29,14 @@ fn fixtures() -> Option<PathBuf> {
     Some(Path::new(&shared).join("fixtures"))
 }
 
+/// Tells whoever counts (`.ci/run`) that a recording was used. One line in one write, as tests run side by side.
+fn used(path: &Path) {
+    use std::io::Write as _;
+    let Some(log) = std::env::var_os("GRIDTIE_RECORDED_LOG") else { return };
+    let mut log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+    log.write_all(format!("{}\n", path.display()).as_bytes()).unwrap();
+}
+
 fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -61,6 +69,7 @@ fn streams() -> Vec<Recorded> {
             _ => continue,
         };
         if is_chat(&bytes) {
+            used(&path);
             let fails = bytes.windows(9).any(|w| w == b"\"error\":{");
             found.push(Recorded { fails, cut: name.contains("cut"), name, bytes });
         }
@@ -245,6 +254,7 @@ fn recorded_answers_are_read_whole_and_relayed_unchanged() {
         };
         let name = path.display();
         read += 1;
+        used(path);
         let (answer, usage) = decode_whole(kind, &bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
         if json["usage"].is_object() {
             let usage = usage.unwrap_or_else(|| panic!("{name}: usage"));
@@ -289,6 +299,7 @@ fn recorded_requests_survive_canonical_form() {
             Err(e) => panic!("{name}: {e}"),
         };
         read += 1;
+        used(path);
         let written = encode_request(&ask, &peeked.model, peeked.stream);
         let again = decode_request(kind, &written).unwrap_or_else(|e| panic!("{name}: {e}"));
         // How the face wants vectors spelt is not asked of the upstream.
@@ -316,6 +327,7 @@ fn recorded_errors_reach_their_class() {
         ("errors_made_up/anthropic_529.json", K::Overloaded, None),
     ] {
         let path = root.join(file);
+        used(&path);
         let body = std::fs::read(&path).unwrap();
         let meta = path.with_extension("meta.json");
         let meta: Value = serde_json::from_slice(&std::fs::read(meta).unwrap()).unwrap();

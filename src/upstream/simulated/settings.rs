@@ -9,10 +9,8 @@ use crate::engine;
 pub struct Settings {
     /// The pool's name.
     pub name: Arc<str>,
-    /// How many endpoints, each with an engine of its own; at least 1.
-    pub endpoints: u32,
-    /// What each engine is like.
-    pub engine: engine::Settings,
+    /// The engines, one an endpoint, in order.
+    pub engines: Vec<engine::Settings>,
     /// The way to it and its faults.
     pub door: engine::Door,
     /// How long answers are.
@@ -30,8 +28,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             name: Arc::from("simulated"),
-            endpoints: 1,
-            engine: engine::Settings::H100,
+            engines: vec![engine::Settings::H100],
             door: engine::Door::default(),
             output: OutputLength::default(),
             context_window: None,
@@ -44,7 +41,7 @@ impl Default for Settings {
 impl Settings {
     /// The origins of its endpoints, in order.
     pub fn origins(&self) -> impl Iterator<Item = Arc<str>> + '_ {
-        (0..self.endpoints.max(1)).map(|i| Arc::from(format!("sim://{}/{i}", self.name)))
+        (0..self.engines.len()).map(|i| Arc::from(format!("sim://{}/{i}", self.name)))
     }
 }
 

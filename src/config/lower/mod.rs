@@ -1,0 +1,181 @@
+//! From what a file says to what it means: defaults filled in, names looked up, secrets read, and everything checked
+//! that a single value cannot tell. Goes on after a mistake, like the reader.
+
+mod doors;
+mod offers;
+mod pools;
+mod routing;
+mod whole;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use super::problem::Problem;
+use super::quantity::spelt;
+use super::raw;
+use super::read::{At, Name, unknown};
+use super::secret::{Reference, Secret, Surroundings};
+use crate::domain::{Class, ClassId};
+
+pub(crate) use whole::TYPICAL_INPUT;
+pub(in crate::config) use whole::lower;
+
+/// Where secrets come from, and the problems found so far.
+#[derive(Debug)]
+pub(super) struct Lower<'a> {
+    surroundings: &'a Surroundings,
+    /// What relative paths are relative to.
+    folder: &'a Path,
+    /// What is wrong so far.
+    pub problems: Vec<Problem>,
+    /// Where secrets stand in the text.
+    pub secrets: Vec<Range<usize>>,
+    /// Records that could not be read.
+    dropped: &'a BTreeSet<&'static str>,
+}
+
+impl Lower<'_> {
+    fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {
+        self.note(Problem::error(span, message))
+    }
+
+    fn warn(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Problem {
+        self.note(Problem::warning(span, message))
+    }
+
+    fn note(&mut self, problem: Problem) -> &mut Problem {
+        let at = self.problems.len();
+        self.problems.push(problem);
+        &mut self.problems[at]
+    }
+
+    /// Notes a name that is there twice. Returns whether it is new.
+    fn fresh<'n>(
+        &mut self,
+        seen: &mut BTreeMap<&'n str, Range<usize>>,
+        what: &str,
+        name: &'n At<Name>,
+    ) -> bool {
+        let taken = seen.contains_key(&*name.value.0);
+        if taken {
+            let message = format!("the {what} `{}` is there twice", name.value.0);
+            self.error(name.span.clone(), message).label = format!("rename or remove this {what}");
+        } else {
+            seen.insert(&name.value.0, name.span.clone());
+        }
+        !taken
+    }
+
+    fn secret(&mut self, reference: &At<Reference>) -> Option<Secret> {
+        match self.surroundings.read(&reference.value, self.folder) {
+            Ok(secret) => Some(secret),
+            Err(why) => {
+                let message = format!("`{}` cannot be read: {why}", reference.value);
+                let problem = self.error(reference.span.clone(), message);
+                problem.help = Some("`gridtie check --no-secrets` checks everything else".to_owned());
+                None
+            }
+        }
+    }
+
+    fn secret_if(&mut self, reference: Option<&At<Reference>>) -> Option<Secret> {
+        reference.and_then(|reference| self.secret(reference))
+    }
+}
+
+/// The class names and targets of a config without any: what a person, a program and a night job can bear. The
+/// targets are those that public measurements of routers use (one second, five seconds, a quarter of an hour).
+fn usual_classes() -> Vec<Class> {
+    let class = |name: &str| Class {
+        name: name.into(),
+        ttft_target: None,
+        finish_target: None,
+        miss_usd: 0.005,
+        delay_usd_per_s: 0.0,
+        deadline: CLASS_DEADLINE,
+        may_wait: false,
+    };
+    let secs = Duration::from_secs;
+    vec![
+        Class { ttft_target: Some(secs(1)), miss_usd: 0.01, delay_usd_per_s: 0.002, ..class("interactive") },
+        Class { ttft_target: Some(secs(5)), delay_usd_per_s: 0.0002, deadline: secs(600), ..class("agent") },
+        Class { finish_target: Some(secs(900)), deadline: secs(3600), may_wait: true, ..class("background") },
+    ]
+}
+
+/// Two minutes: longer than any answer that a person waits for.
+const CLASS_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Longer deadlines hold memory for callers that are long gone.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// A [`ClassId`] is a byte, and metrics have a label for each.
+const CLASSES_MAX: usize = 64;
+
+impl Lower<'_> {
+    fn classes(&mut self, file: &raw::File) -> Vec<Class> {
+        let Some(classes) = &file.class else {
+            return usual_classes();
+        };
+        if classes.is_empty() && !self.dropped.contains("class") {
+            let problem = self.error(file.place.key("class"), "there is no class");
+            problem.help = Some("leave the key out to get interactive, agent and background".to_owned());
+        }
+        if let Some(one_too_many) = classes.get(CLASSES_MAX) {
+            self.error(one_too_many.place.span.clone(), format!("there are more than {CLASSES_MAX} classes"));
+        }
+        let mut seen = BTreeMap::new();
+        for class in classes {
+            self.fresh(&mut seen, "class", &class.name);
+        }
+        classes.iter().take(CLASSES_MAX).map(|class| self.class(class)).collect()
+    }
+
+    fn class(&mut self, class: &raw::Class) -> Class {
+        let deadline = class.deadline.as_ref().map_or(CLASS_DEADLINE, |d| d.value);
+        let deadline_at = class.place.key("deadline");
+        for (key, target) in [("first_token", &class.first_token), ("finish", &class.finish)] {
+            let Some(target) = target else { continue };
+            if target.value.is_zero() {
+                self.error(target.span.clone(), format!("`{key}` is zero: every call would miss it"));
+            } else if target.value > deadline {
+                let message = format!(
+                    "the deadline of class `{}` ({}) is shorter than its `{key}` ({})",
+                    class.name.value.0,
+                    spelt(deadline),
+                    spelt(target.value)
+                );
+                let problem = self.error(deadline_at.clone(), message);
+                problem.label = "every call that misses the target would be cut off".to_owned();
+                problem.help =
+                    Some("set a `deadline` above the target, best at twice the target or more".to_owned());
+            }
+        }
+        if deadline.is_zero() || deadline > DEADLINE_MAX {
+            self.error(deadline_at, "a deadline must be longer than zero and at most 24h");
+        }
+        Class {
+            name: class.name.value.0.as_str().into(),
+            ttft_target: class.first_token.as_ref().map(|d| d.value),
+            finish_target: class.finish.as_ref().map(|d| d.value),
+            miss_usd: class.miss_usd.map_or(0.0, |usd| usd.0),
+            delay_usd_per_s: class.second_usd.map_or(0.0, |usd| usd.0),
+            deadline,
+            may_wait: class.may_wait.unwrap_or(false),
+        }
+    }
+
+    fn default_class(&mut self, file: &raw::File, classes: &[Class]) -> ClassId {
+        let Some(name) = file.routing.as_ref().and_then(|r| r.default_class.as_ref()) else {
+            return ClassId::default();
+        };
+        let at = classes.iter().position(|c| *c.name == *name.value.0);
+        if at.is_none() && !self.dropped.contains("class") {
+            let known = classes.iter().map(|c| &*c.name);
+            self.note(unknown("class", &name.value.0, known, name.span.clone(), ""));
+        }
+        ClassId(at.unwrap_or(0) as u8)
+    }
+}

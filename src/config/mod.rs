@@ -1,0 +1,106 @@
+//! What an operator wrote, and what it means.
+//!
+//! A file goes through three steps, and each goes on after a mistake, so that one look finds them all: `toml` parses
+//! the text, `raw` says what the file says (`read` does the reading, and makes the JSON Schema from the same records),
+//! and `lower` says what it means. What comes out ([`Checked`]) needs no further look-up and no further check. Nothing
+//! else in the program reads files or environment variables for its settings.
+
+mod lower;
+mod origin;
+mod problem;
+mod quantity;
+mod raw;
+mod read;
+mod schema;
+mod secret;
+mod settings;
+
+pub(crate) use lower::TYPICAL_INPUT;
+pub use problem::{Problem, Problems, Severity};
+pub(crate) use quantity::spelt;
+pub(crate) use read::is_name;
+pub use schema::schema;
+pub use secret::{Reference, Secret, Surroundings, no_color};
+pub use settings::{Checked, Grpc, Limits, Listen, Log, LogFormat, Tls, UpstreamSettings};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use read::{Read, Reader};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The config of a router that was given none: four simulated pools, no keys, no network.
+pub const DEFAULT: &str = include_str!("../../config/default.toml");
+
+/// A config of more than a megabyte was not written by anybody.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Loads a file. Secrets come from the process's environment and from files.
+pub fn load(path: &Path) -> Result<Checked, Problems> {
+    load_from(path, &Surroundings::Real)
+}
+
+/// Loads a file, with secrets from `surroundings`.
+pub fn load_from(path: &Path, surroundings: &Surroundings) -> Result<Checked, Problems> {
+    let name = path.display().to_string();
+    match secret::file(path, FILE_MAX) {
+        Ok(text) => load_str(&name, &text, path.parent().unwrap_or(Path::new("")), surroundings),
+        Err(why) => Err(Problems::new(&name, "", &[], vec![Problem::whole(why)])),
+    }
+}
+
+/// The embedded default.
+#[expect(clippy::expect_used, reason = "a test loads it")]
+pub fn embedded() -> Checked {
+    load_str("default.toml", DEFAULT, Path::new(""), &Surroundings::Unread)
+        .expect("the embedded config is right")
+}
+
+/// Loads a text. `name` is for messages; relative paths of secrets are relative to `folder`.
+pub fn load_str(
+    name: &str,
+    text: &str,
+    folder: &Path,
+    surroundings: &Surroundings,
+) -> Result<Checked, Problems> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader::default();
+    let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
+    let file = raw::File::read(&root, &mut reader);
+    let Reader { mut problems, mut secrets, dropped } = reader;
+    let mut parts = None;
+    if !errors.is_empty() {
+        // What a broken text would mean otherwise is of no interest to anybody.
+        let of = |error: &toml::de::Error| {
+            Problem::error(error.span().unwrap_or(0..0), error.message().trim_end())
+        };
+        problems = errors.iter().map(of).collect();
+    } else if let Some(file) = file {
+        let (lowered, found, found_secrets) = lower::lower(&file, &dropped, surroundings, folder);
+        problems.extend(found);
+        secrets.extend(found_secrets);
+        parts = Some(lowered);
+    }
+    let warnings = Problems::new(name, text, &secrets, problems).into_warnings()?;
+    let Some(parts) = parts else {
+        return Err(warnings);
+    };
+    Ok(Checked {
+        name: name.into(),
+        catalog: Arc::new(parts.catalog),
+        listen: parts.listen,
+        auth: parts.auth,
+        routing: parts.routing,
+        upstreams: parts.upstreams,
+        endpoints: parts.endpoints,
+        limits: parts.limits,
+        flow: parts.flow,
+        log: parts.log,
+        drain_grace: parts.drain_grace,
+        warnings,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! What a config means: checked, complete, nothing left to look up. This is all that the wiring of a router needs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::problem::Problems;
+use super::secret::Secret;
+use crate::domain::Catalog;
+use crate::edge::{auth, listen};
+use crate::telemetry::LogSink;
+use crate::upstream::{openai, simulated};
+use crate::{discover, fleet, flow};
+
+/// A config that was found right.
+#[derive(Debug)]
+pub struct Checked {
+    /// The file it came from, for people.
+    pub name: Arc<str>,
+    /// Pools, offers, models, classes, tenants.
+    pub catalog: Arc<Catalog>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Who may ask.
+    pub auth: auth::Settings,
+    /// How a pool is chosen.
+    pub routing: fleet::Settings,
+    /// What we speak to, by [`PoolId`](crate::domain::PoolId).
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Where that is, by [`PoolId`](crate::domain::PoolId).
+    pub endpoints: Vec<discover::Endpoints>,
+    /// The most that one caller may ask of the router itself.
+    pub limits: Limits,
+    /// How calls are carried out.
+    pub flow: flow::Settings,
+    /// What is logged, and how.
+    pub log: Log,
+    /// How long calls under way may take to finish when the router goes down.
+    pub drain_grace: Duration,
+    /// What is probably not meant, though it works.
+    pub warnings: Problems,
+}
+
+/// Where to listen; absent is closed.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// gRPC.
+    pub grpc: Option<SocketAddr>,
+    /// HTTP.
+    pub http: Option<SocketAddr>,
+    /// Admin.
+    pub admin: Option<SocketAddr>,
+    /// gRPC reflection on the grpc listener.
+    pub reflection: bool,
+    /// TLS of grpc and http.
+    pub tls: Option<Tls>,
+    /// TLS of admin.
+    pub admin_tls: Option<Tls>,
+}
+
+/// A server's TLS identity. All PEM, and known to work together (unless secrets were not read at all).
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate chain.
+    pub cert: Secret,
+    /// The private key.
+    pub key: Secret,
+    /// Roots of clients; with them a client must show a certificate.
+    pub client_ca: Option<Secret>,
+}
+
+impl Tls {
+    /// For a listener.
+    pub fn build(&self) -> Result<listen::Tls, listen::TlsError> {
+        let client_ca = self.client_ca.as_ref().map(|pem| pem.expose().as_bytes());
+        listen::Tls::from_pem(self.cert.expose().as_bytes(), self.key.expose().as_bytes(), client_ca)
+    }
+}
+
+/// What we speak to.
+#[derive(Clone, Debug)]
+pub enum UpstreamSettings {
+    /// Engines inside this process.
+    Simulated(simulated::Settings),
+    /// OpenAI's HTTP API.
+    OpenAi(openai::Settings),
+    /// `gridtie.v1.Inference`.
+    Grpc(Grpc),
+}
+
+/// Connections to a pool over gRPC.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    /// The key at the other end.
+    pub key: Option<Secret>,
+    /// Roots to trust, PEM; absent is the system's.
+    pub ca: Option<Secret>,
+    /// Loopback and private addresses may be dialled.
+    pub allow_private: bool,
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+}
+
+/// The most that one caller may ask of the router itself.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: u64,
+    /// Connections at once, a listener.
+    pub connections: u32,
+    /// Calls at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    /// 32 MiB hold a long conversation with a few pictures; 10,000 connections are half of what a process may usually
+    /// open, the other half being for the way out; 128 streams are what a window of a usual size can feed.
+    fn default() -> Self {
+        Self { body: 32 << 20, connections: 10_000, streams: 128 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A filter as `tracing` knows it.
+    pub filter: String,
+    /// The form; absent is text on a terminal, JSON otherwise.
+    pub format: Option<LogFormat>,
+    /// Where the line of each call goes.
+    pub calls: LogSink,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}

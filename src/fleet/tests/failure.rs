@@ -1,0 +1,335 @@
+use super::*;
+
+#[test]
+fn a_hung_pool_is_out_after_three_first_token_timeouts() {
+    let mut w = World::new(catalog(), 1);
+    for i in 0..3 {
+        let facts = w.facts(0.0);
+        let t = w.start_at(&facts, OWN, 0.0);
+        let told = w.end(&facts, t, failed(FailureKind::FirstTokenTimeout), 3.0);
+        assert_eq!(tos(&told), if i == 2 { vec!["ejected"] } else { vec![] });
+    }
+    let facts = w.facts(3.0);
+    assert_eq!(w.go(&facts, 3.0).pool, CHEAP);
+}
+
+#[test]
+fn impatient_clients_cannot_eject_a_pool() {
+    let mut w = World::new(catalog(), 1);
+    for _ in 0..20 {
+        let facts = w.facts(0.0);
+        let t = w.start_at(&facts, OWN, 0.0);
+        assert_eq!(w.end(&facts, t, failed(FailureKind::FirstTokenTimeout), 0.2), []);
+    }
+    let facts = w.facts(0.2);
+    assert_eq!(w.go(&facts, 0.2).pool, OWN);
+}
+
+#[test]
+fn an_ejection_is_about_one_model_only() {
+    let mut w = World::new(catalog(), 1);
+    for _ in 0..5 {
+        w.fail(OWN, FailureKind::ServerError, 1.0);
+    }
+    let facts = w.facts(1.0);
+    assert_eq!(w.go(&facts, 1.0).pool, CHEAP);
+    let other = CallFacts { model: ModelId(1), ..facts };
+    assert_eq!(w.go(&other, 1.0).pool, OWN);
+}
+
+#[test]
+fn a_refused_connection_takes_the_endpoint_and_leaves_the_pool() {
+    let mut w = World::new(catalog(), 3);
+    let mut down = None;
+    let mut told = Vec::new();
+    // One endpoint refuses, the others serve.
+    for i in 0..40 {
+        let now = f64::from(i) * 0.1;
+        let facts = w.facts(now);
+        let t = w.start_at(&facts, OWN, now);
+        let bad = *down.get_or_insert(t.dispatch.endpoint) == t.dispatch.endpoint;
+        let end = if bad { failed(FailureKind::Connect) } else { ok(1000, 10) };
+        told.extend(w.end(&facts, t, end, now + 0.01));
+    }
+    assert_eq!(tos(&told), ["ejected"]);
+    assert_eq!((told[0].endpoint, told[0].offer), (down, None));
+    let facts = w.facts(4.0);
+    assert_eq!(w.go(&facts, 4.0).pool, OWN);
+}
+
+#[test]
+fn all_endpoints_gone_is_the_pool_gone() {
+    let mut w = World::new(catalog(), 2);
+    for _ in 0..6 {
+        let facts = w.facts(0.0);
+        if w.go(&facts, 0.0).pool != OWN {
+            break;
+        }
+        w.fail(OWN, FailureKind::Connect, 0.0);
+    }
+    let facts = w.facts(0.0);
+    assert_eq!(w.go(&facts, 0.0).pool, CHEAP);
+}
+
+#[test]
+fn a_dead_pool_of_many_endpoints_is_found_out_by_three_calls() {
+    let mut w = World::new(catalog(), 16);
+    // Held open so that each call goes to another endpoint.
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let facts = w.facts(0.0);
+            let t = w.start_at(&facts, OWN, 0.0);
+            (facts, t)
+        })
+        .collect();
+    let mut told = Vec::new();
+    for (facts, t) in calls {
+        told.extend(w.end(&facts, t, failed(FailureKind::Disconnected), 0.5));
+    }
+    assert_eq!(tos(&told), ["ejected"]);
+    assert_eq!((told[0].offer, told[0].endpoint), (Some(OfferId(0)), None));
+}
+
+#[test]
+fn callers_mistakes_and_limits_are_no_illness() {
+    let mut w = World::new(catalog(), 1);
+    for kind in [FailureKind::BadRequest, FailureKind::ContentFilter, FailureKind::ContextTooLong] {
+        for _ in 0..50 {
+            assert_eq!(w.fail(OWN, kind, 0.0), []);
+        }
+    }
+    let facts = w.facts(0.0);
+    assert_eq!(w.go(&facts, 0.0).pool, OWN);
+}
+
+#[test]
+fn probation_is_one_call_then_slow_start() {
+    let mut w = World::new(catalog(), 1);
+    for _ in 0..5 {
+        w.fail(OWN, FailureKind::ServerError, 0.0);
+    }
+    let facts = w.facts(6.5);
+    let probe = w.start(&facts, 6.5);
+    assert_eq!(probe.dispatch.pool, OWN);
+    let second = w.facts(6.5);
+    assert_eq!(w.go(&second, 6.5).pool, CHEAP);
+    assert_eq!(tos(&w.end(&facts, probe, ok(1000, 10), 7.0)), ["slow_start"]);
+    let mut own = 0;
+    for _ in 0..1000 {
+        let facts = w.facts(7.0);
+        own += u32::from(w.go(&facts, 7.0).pool == OWN);
+    }
+    assert!((60..140).contains(&own), "a tenth at first: {own}");
+    let told = w.fleet.tick(at(37.5));
+    assert_eq!(tos(&told), ["healthy"]);
+}
+
+#[test]
+fn with_nobody_else_calls_wait_for_the_probe_and_hear_of_its_end() {
+    let mut w = World::alone(1);
+    for _ in 0..5 {
+        w.fail(OWN, FailureKind::ServerError, 0.0);
+    }
+    let facts = w.facts(6.5);
+    let probe = w.start(&facts, 6.5);
+    let waiting = w.facts(6.5);
+    let Decision::Wait { until, reason } = w.decide(&waiting, &[], 6.5) else { panic!() };
+    assert_eq!(until, at(8.5).mono);
+    assert!(reason.contains("another call is probing"), "{reason}");
+    assert!(
+        matches!(w.decide(&waiting, &[], 8.5), Decision::Shed(Refusal::NoPool { .. })),
+        "one probe, always"
+    );
+    let before = w.fleet.generation();
+    assert_eq!(w.end(&facts, probe, AttemptEnd::Cancelled, 9.0), []);
+    assert!(w.fleet.generation() > before);
+    assert_eq!(w.go(&waiting, 9.0).pool, OWN);
+}
+
+#[test]
+fn slow_start_does_not_refuse_when_there_is_nobody_else() {
+    let mut w = World::alone(1);
+    w.fleet.drain(OWN, at(0.0));
+    assert_eq!(tos(&w.fleet.resume(OWN, at(0.0))), ["slow_start"]);
+    for _ in 0..50 {
+        let facts = w.facts(0.0);
+        assert_eq!(w.go(&facts, 0.0).pool, OWN);
+    }
+}
+
+#[test]
+fn a_drained_pool_gets_nothing_until_it_is_resumed() {
+    let mut w = World::new(catalog(), 1);
+    let before = w.fleet.generation();
+    assert_eq!(tos(&w.fleet.drain(OWN, at(0.0))), ["drained"]);
+    assert_eq!(w.fleet.drain(OWN, at(0.0)), []);
+    for _ in 0..50 {
+        let facts = w.facts(0.0);
+        assert_ne!(w.go(&facts, 0.0).pool, OWN);
+    }
+    w.fleet.resume(OWN, at(0.0));
+    assert!(w.fleet.generation() > before);
+    let facts = w.facts(60.0);
+    assert_eq!(w.go(&facts, 60.0).pool, OWN);
+}
+
+#[test]
+fn credentials_quota_and_missing_models_disable_and_say_so() {
+    for kind in [FailureKind::Credentials, FailureKind::QuotaExhausted, FailureKind::ModelMissing] {
+        let mut w = World::new(catalog(), 1);
+        let told = w.fail(OWN, kind, 0.0);
+        assert_eq!(tos(&told), ["disabled"]);
+        assert!(told[0].reason.contains(kind.name()), "{}", told[0].reason);
+        let facts = w.facts(50.0);
+        assert_eq!(w.go(&facts, 50.0).pool, CHEAP);
+        let facts = w.facts(73.0);
+        assert_eq!(w.go(&facts, 73.0).pool, OWN, "a probe after a minute");
+    }
+}
+
+#[test]
+fn when_all_are_ejected_a_few_interactive_calls_still_try_and_background_waits() {
+    let mut w = World::new(catalog(), 1);
+    for p in [OWN, CHEAP, DEAR] {
+        for _ in 0..5 {
+            w.fail(p, FailureKind::ServerError, 0.0);
+        }
+    }
+    let mut under_way = Vec::new();
+    loop {
+        let facts = w.facts(0.5);
+        match w.decide(&facts, &[], 0.5) {
+            Decision::Dispatch(d) => under_way.push(w.fleet.started(&facts, d, at(0.5))),
+            Decision::Shed(Refusal::NoPool { permanent: false, message, .. }) => {
+                assert!(message.contains("own: ejected for"), "{message}");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(under_way.len() <= 12, "four an offer at most");
+    }
+    assert_eq!(under_way.len(), 12);
+    let background = CallFacts { class: BACKGROUND, ..w.facts(0.5) };
+    let Decision::Wait { until, reason } = w.decide(&background, &[], 0.5) else { panic!() };
+    assert!(until > at(5.0).mono && until < at(6.1).mono && reason.contains("ejected"), "{reason}");
+    // One success is enough to come back by slow start.
+    let facts = w.facts(0.5);
+    let t = under_way.remove(0);
+    assert_eq!(tos(&w.end(&facts, t, ok(10, 10), 1.0)), ["slow_start"]);
+}
+
+#[test]
+fn a_retry_goes_to_another_failure_domain_then_another_pool_then_another_endpoint() {
+    let mut c = catalog();
+    c.pools[1].failure_domain = "own".into();
+    let mut w = World::new(c, 2);
+    let facts = w.facts(0.0);
+    let first = w.go(&facts, 0.0);
+    let again = |w: &mut World, past: &[Tried]| match w.decide(&facts, past, 0.0) {
+        Decision::Dispatch(d) => d,
+        other => panic!("{other:?}"),
+    };
+    let mut past = vec![tried(&first, FailureKind::ServerError, false)];
+    let second = again(&mut w, &past);
+    assert_eq!((first.pool, second.pool), (OWN, DEAR));
+    past.push(tried(&second, FailureKind::ServerError, false));
+    let third = again(&mut w, &past);
+    assert_eq!(third.pool, CHEAP);
+
+    w.fleet.drain(CHEAP, at(0.0));
+    w.fleet.drain(DEAR, at(0.0));
+    let second = again(&mut w, &past[..1]);
+    assert_eq!(second.pool, OWN);
+    assert_ne!(second.endpoint, first.endpoint);
+    let past = [past[0], tried(&second, FailureKind::Connect, true)];
+    assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Shed(_)));
+}
+
+#[test]
+fn an_unprocessed_try_may_go_to_the_same_endpoint_again_when_there_is_no_other() {
+    let mut w = World::alone(1);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    let refused = tried(&d, FailureKind::Disconnected, true);
+    assert!(matches!(w.decide(&facts, &[refused], 0.0), Decision::Dispatch(_)));
+    assert!(matches!(w.decide(&facts, &[refused; 7], 0.0), Decision::Dispatch(_)));
+    assert!(matches!(w.decide(&facts, &[refused; 8], 0.0), Decision::Shed(_)));
+    let lost = tried(&d, FailureKind::Disconnected, false);
+    assert!(matches!(w.decide(&facts, &[lost], 0.0), Decision::Shed(_)));
+}
+
+#[test]
+fn three_attempts_and_no_more() {
+    let mut w = World::new(catalog(), 4);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    let past = [tried(&d, FailureKind::ServerError, false); 3];
+    assert!(matches!(w.decide(&facts, &past[..2], 0.0), Decision::Dispatch(_)));
+    assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Shed(_)));
+}
+
+#[test]
+fn a_call_that_loses_connections_is_stopped_at_the_second() {
+    let mut w = World::new(catalog(), 4);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    let past = [tried(&d, FailureKind::Disconnected, false); 2];
+    assert!(matches!(w.decide(&facts, &past[..1], 0.0), Decision::Dispatch(_)));
+    assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Shed(_)));
+}
+
+#[test]
+fn a_prompt_that_was_too_long_goes_only_to_a_larger_context() {
+    let mut c = catalog();
+    c.offers[4].context_window = Some(1_000_000);
+    let mut w = World::new(c, 2);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    let past = [tried(&d, FailureKind::ContextTooLong, false)];
+    let Decision::Dispatch(d) = w.decide(&facts, &past, 0.0) else { panic!() };
+    assert_eq!(d.pool, DEAR);
+}
+
+#[test]
+fn the_retry_budget_bounds_retries_and_spares_what_was_not_worked_on() {
+    let mut w = World::new(catalog(), 4);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    let past = [tried(&d, FailureKind::ServerError, false)];
+    let free = [tried(&d, FailureKind::Connect, true)];
+    for _ in 0..3 {
+        assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Dispatch(_)));
+    }
+    let Decision::Shed(Refusal::Overloaded { message, .. }) = w.decide(&facts, &past, 0.0) else { panic!() };
+    assert!(message.contains("retry budget"));
+    for _ in 0..50 {
+        assert!(matches!(w.decide(&facts, &free, 0.0), Decision::Dispatch(_)));
+    }
+}
+
+#[test]
+fn leaving_an_ejected_pool_costs_no_budget() {
+    let mut w = World::new(catalog(), 1);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    for _ in 0..5 {
+        w.fail(OWN, FailureKind::ServerError, 0.0);
+    }
+    for _ in 0..50 {
+        let past = [tried(&d, FailureKind::ServerError, false)];
+        assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Dispatch(_)));
+    }
+}
+
+#[test]
+fn a_clients_own_retry_is_charged_but_served() {
+    let mut w = World::new(catalog(), 1);
+    let mut facts = w.facts(0.0);
+    facts.client_retry = true;
+    for _ in 0..10 {
+        w.go(&facts, 0.0);
+    }
+    let d = w.go(&facts, 0.0);
+    let past = [tried(&d, FailureKind::ServerError, false)];
+    assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Shed(Refusal::Overloaded { .. })));
+}

@@ -1,0 +1,140 @@
+use super::*;
+
+fn limited(after: Option<u64>) -> AttemptEnd {
+    AttemptEnd::Failed { kind: FailureKind::RateLimited, retry_after: after.map(Duration::from_secs) }
+}
+
+#[test]
+fn a_limited_pool_is_left_alone_for_as_long_as_it_asked() {
+    let mut w = World::new(catalog(), 1);
+    let facts = w.facts(0.0);
+    let t = w.start(&facts, 0.0);
+    let told = w.end(&facts, t, limited(Some(7)), 0.0);
+    assert_eq!(tos(&told), ["cooldown"]);
+    let later = w.facts(6.9);
+    assert_eq!(w.go(&later, 6.9).pool, CHEAP);
+    assert_eq!(tos(&w.fleet.tick(at(10.6))), ["healthy"]);
+    let later = w.facts(16.0);
+    assert_eq!(w.go(&later, 16.0).pool, OWN);
+}
+
+#[test]
+fn interactive_calls_wait_for_a_short_cooldown_only() {
+    let mut w = World::alone(1);
+    let facts = w.facts(0.0);
+    let t = w.start(&facts, 0.0);
+    w.end(&facts, t, limited(Some(1)), 0.0);
+    let Decision::Wait { until, reason } = w.decide(&facts, &[], 0.1) else { panic!() };
+    assert!(until >= at(1.0).mono && until <= at(1.5).mono, "{until:?}");
+    assert!(reason.starts_with("own: cooling down for"), "{reason}");
+
+    let t = w.start(&facts, 2.0);
+    w.end(&facts, t, limited(Some(7)), 2.0);
+    let Decision::Shed(Refusal::Overloaded { retry_after, .. }) = w.decide(&facts, &[], 2.0) else {
+        panic!()
+    };
+    assert!(retry_after >= Duration::from_secs(7) && retry_after < Duration::from_secs(11));
+    let background = CallFacts { class: BACKGROUND, ..facts };
+    assert!(matches!(w.decide(&background, &[], 2.0), Decision::Wait { .. }));
+}
+
+#[test]
+fn a_limited_call_may_go_back_to_the_only_pool_after_its_cooldown() {
+    let mut w = World::alone(1);
+    let facts = w.facts(0.0);
+    let t = w.start(&facts, 0.0);
+    let past = [tried(&t.dispatch, FailureKind::RateLimited, false)];
+    w.end(&facts, t, limited(Some(1)), 0.0);
+    let Decision::Wait { until, .. } = w.decide(&facts, &past, 0.0) else { panic!() };
+    assert!(matches!(w.decide(&facts, &past, until.as_secs_f64() + 0.001), Decision::Dispatch(_)));
+}
+
+#[test]
+fn a_full_pool_is_waited_for_and_the_freed_place_is_told() {
+    let mut c = catalog();
+    c.models[0].offers.truncate(1);
+    c.pools[0].max_in_flight = Some(1);
+    let mut w = World::new(c, 2);
+    let facts = w.facts(0.0);
+    let t = w.start(&facts, 0.0);
+    let Decision::Wait { until, .. } = w.decide(&facts, &[], 0.5) else { panic!() };
+    assert_eq!(until, at(2.0).mono);
+    assert!(matches!(w.decide(&facts, &[], 2.0), Decision::Shed(Refusal::Overloaded { .. })));
+    let before = w.fleet.generation();
+    w.end(&facts, t, ok(10, 10), 1.0);
+    assert!(w.fleet.generation() > before);
+    assert_eq!(w.go(&facts, 1.0).pool, OWN);
+}
+
+#[test]
+fn a_pool_out_of_contact_is_waited_for_by_those_who_may() {
+    let mut c = catalog();
+    c.models[0].offers.truncate(1);
+    let anchor = at(0.0).wall;
+    let (period, length) = (Duration::from_secs(100), Duration::from_secs(20));
+    c.pools[0].contact = Some(ContactWindow { period, length, anchor });
+    let mut w = World::new(c, 1);
+    let mut facts = CallFacts { class: BACKGROUND, ..w.facts(0.0) };
+    facts.deadline = at(1000.0).mono;
+    assert_eq!(w.go(&facts, 5.0).pool, OWN);
+    let Decision::Wait { until, .. } = w.decide(&facts, &[], 50.0) else { panic!() };
+    assert_eq!(until, at(100.0).mono);
+    // 256 tokens at 30 ms do not fit into the last five seconds.
+    let Decision::Wait { until, reason } = w.decide(&facts, &[], 15.0) else { panic!() };
+    assert_eq!(until, at(100.0).mono);
+    assert!(reason.contains("contact for 5.0 s more"), "{reason}");
+    let interactive = CallFacts { class: INTERACTIVE, ..facts };
+    let Decision::Shed(Refusal::NoPool { retry_after, permanent, .. }) = w.decide(&interactive, &[], 50.0)
+    else {
+        panic!()
+    };
+    assert_eq!((retry_after, permanent), (Duration::from_secs(50), false));
+}
+
+#[test]
+fn what_cannot_be_in_time_is_not_sent() {
+    let mut w = World::new(catalog(), 1);
+    let mut facts = w.facts(0.0);
+    facts.deadline = at(0.01).mono;
+    assert!(matches!(w.decide(&facts, &[], 0.0), Decision::Shed(Refusal::DeadlineExceeded { .. })));
+    assert!(matches!(w.decide(&facts, &[], 0.02), Decision::Shed(Refusal::DeadlineExceeded { .. })));
+    facts.deadline = at(0.12).mono;
+    assert_eq!(w.go(&facts, 0.0).pool, OWN, "only the own pool may make it");
+}
+
+#[test]
+fn a_try_leaves_time_for_another() {
+    let mut w = World::new(catalog(), 1);
+    let mut facts = w.facts(0.0);
+    // Three times the prior's 99th percentile (four times 170 ms); never less than two seconds.
+    assert_eq!(w.go(&facts, 0.0).ttft_limit, Duration::from_millis(2040));
+    facts.deadline = at(3.0).mono;
+    assert_eq!(w.go(&facts, 0.0).ttft_limit, Duration::from_millis(1500));
+    facts.hints.pools = vec!["own".into()];
+    facts.deadline = at(1.5).mono;
+    assert_eq!(w.go(&facts, 0.0).ttft_limit, Duration::from_millis(1500));
+    facts.input_tokens = 100_000;
+    facts.deadline = at(1000.0).mono;
+    let d = w.go(&facts, 0.0);
+    assert!(d.ttft_limit > 3 * d.expected_ttft, "{:?}", d.ttft_limit);
+    assert_eq!(d.idle_limit, Duration::from_secs(30));
+}
+
+#[test]
+fn a_whole_answer_is_given_the_time_that_its_tokens_take() {
+    let mut w = World::new(catalog(), 1);
+    let mut facts = w.facts(0.0);
+    (facts.stream, facts.max_tokens) = (false, Some(1000));
+    facts.deadline = at(1000.0).mono;
+    assert!(w.go(&facts, 0.0).ttft_limit > Duration::from_secs(60));
+}
+
+#[test]
+fn no_endpoints_is_no_pool_and_not_for_ever() {
+    let mut w = World::alone(0);
+    let facts = w.facts(0.0);
+    let Decision::Shed(Refusal::NoPool { message, permanent, .. }) = w.decide(&facts, &[], 0.0) else {
+        panic!()
+    };
+    assert_eq!((message.as_str(), permanent), ("no pool for large: own: no endpoints known", false));
+}
