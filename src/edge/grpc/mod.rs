@@ -9,6 +9,7 @@ mod health;
 mod inbound;
 mod inference;
 mod reply;
+mod router;
 mod status;
 
 use std::convert::Infallible;
