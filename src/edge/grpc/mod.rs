@@ -28,6 +28,7 @@ use tonic::service::Routes;
 use tower::Service;
 
 pub use backend::{Backend, Explains};
+pub(crate) use explain::timestamp;
 pub use explain::{ExplainAsk, Explained, Row, Term, Verdict};
 pub use health::Health;
 
