@@ -4,10 +4,18 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{EXIT_CONFIG, Paint};
-use crate::config::{self, Checked, Policy, Surroundings, TYPICAL_INPUT};
-use crate::domain::{Class, Model, OfferId, Pool, Usage};
+use crate::config::{self, Checked, Surroundings, TYPICAL_INPUT, spelt};
+use crate::discover;
+use crate::domain::{
+    Address, AskKind, CallFacts, CallId, Capabilities, Catalog, Class, ClassId, Duration, Hints, Instant,
+    ModelId, Now, Pool, PoolId, TenantId, Timestamp,
+};
+use crate::fleet::Fleet;
+use crate::fleet::explain::{Explanation, Row, Standing};
+use crate::policy::Policy;
 
 /// Check a config.
 #[derive(clap::Args, Clone, Debug)]
@@ -19,9 +27,6 @@ pub struct Args {
     #[arg(long)]
     pub no_secrets: bool,
 }
-
-/// Output tokens of the call that the merit order is about.
-const TYPICAL_OUTPUT: u32 = 200;
 
 /// Checks, and writes what was found.
 pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
@@ -66,81 +71,126 @@ fn summary(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
         0 => writeln!(out)?,
         n => writeln!(out, "; {}", count(n, "warning"))?,
     }
+    merit_orders(checked, out)
+}
+
+/// Where a typical call would go, for every model and class.
+fn merit_orders(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
+    let catalog = always_in_reach(&checked.catalog);
+    let now = Now { mono: Instant::START, wall: Timestamp::default() };
+    let mut fleet = Fleet::new(Arc::clone(&catalog), checked.routing, now);
+    for (i, endpoints) in checked.endpoints.iter().enumerate() {
+        let stands_for =
+            |name: &discover::DnsName| Arc::new(Address { origin: name.origin.clone(), socket: None });
+        let found = endpoints.fixed.iter().cloned().chain(endpoints.names.iter().map(stands_for));
+        fleet.set_endpoints(PoolId(i as u16), &found.collect::<Vec<_>>(), now);
+    }
     writeln!(
         out,
-        "\nMerit order under the policy `{}` for a typical call ({TYPICAL_INPUT} tokens in, {TYPICAL_OUTPUT} out), as \
-         expected of idle\npools before anything is measured. The total is the bill, the wait and the miss in dollars.",
-        checked.routing.policy.name(),
+        "\nMerit order under the policy `{}`: where a call with {TYPICAL_INPUT} tokens would go if every pool were idle, \
+         in reach\nand as good as expected. The total adds lateness, risk and scarcity to the bill, in dollars.",
+        checked.routing.choice.policy.name(),
     )?;
-    for model in catalog.models.iter().filter(|m| !m.offers.is_empty()) {
-        for class in &catalog.classes {
-            writeln!(out, "\n{} for {}{}", model.name, class.name, target(class))?;
-            for (i, row) in merit_order(checked, model, class).into_iter().enumerate() {
-                writeln!(out, "{:>3}  {row}", i + 1)?;
+    let width = catalog.pools.iter().map(|pool| pool.name.len()).max().unwrap_or(0);
+    for (m, model) in catalog.models.iter().enumerate().filter(|(_, model)| !model.offers.is_empty()) {
+        for (c, class) in catalog.classes.iter().enumerate() {
+            let facts = typical(model.kind, ModelId(m as u16), ClassId(c as u8), class.deadline);
+            let Explanation { output_tokens, mut rows, policy, .. } = fleet.explain(&facts, now);
+            in_order(&mut rows, policy, &catalog);
+            let answer = if model.kind == AskKind::Embed {
+                String::new()
+            } else {
+                format!(", about {output_tokens} out")
+            };
+            writeln!(out, "\n{} for {}{}{answer}", model.name, class.name, target(class))?;
+            for (i, row) in rows.iter().enumerate() {
+                let pool = catalog.pools.iter().find(|pool| pool.name == row.pool);
+                writeln!(out, "{:>3}  {}", i + 1, line(row, pool, &checked.catalog, width))?;
             }
         }
     }
     Ok(())
 }
 
+/// The same catalog with every pool always in reach, so that the order does not depend on the hour.
+fn always_in_reach(catalog: &Catalog) -> Arc<Catalog> {
+    let pools = catalog.pools.iter().map(|pool| Pool { contact: None, ..pool.clone() });
+    Arc::new(Catalog {
+        pools: pools.collect(),
+        offers: catalog.offers.clone(),
+        models: catalog.models.clone(),
+        classes: catalog.classes.clone(),
+        tenants: catalog.tenants.clone(),
+        default_class: catalog.default_class,
+    })
+}
+
+/// A policy without money has its own order; an explanation sorts by money.
+fn in_order(rows: &mut [Row], policy: Policy, catalog: &Catalog) {
+    let rank = |row: &Row| {
+        let pool = catalog.pools.iter().find(|pool| pool.name == row.pool);
+        let rank = pool.map_or(0.0, |pool| match policy {
+            Policy::Price => 0.0,
+            Policy::Ordered => f64::from(pool.order),
+            Policy::Weighted => -pool.weight,
+        });
+        (matches!(row.standing, Standing::Excluded { .. }), rank)
+    };
+    rows.sort_by(|a, b| {
+        let (a, b) = (rank(a), rank(b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+}
+
+fn typical(kind: AskKind, model: ModelId, class: ClassId, deadline: Duration) -> CallFacts {
+    CallFacts {
+        id: CallId(0),
+        kind,
+        model,
+        class,
+        tenant: TenantId::default(),
+        input_tokens: TYPICAL_INPUT,
+        max_tokens: None,
+        n: 1,
+        needs: if kind == AskKind::Embed { Capabilities::EMBED } else { Capabilities::CHAT },
+        stream: kind != AskKind::Embed,
+        session: None,
+        hints: Hints::default(),
+        arrived: Instant::START,
+        deadline: Instant::START + deadline,
+        client_retry: false,
+    }
+}
+
 fn target(class: &Class) -> String {
     match (class.ttft_target, class.finish_target) {
-        (Some(first), _) => format!(" (first token within {first:?})"),
-        (None, Some(finish)) => format!(" (finished within {finish:?})"),
+        (Some(first), _) => format!(" (first token within {})", spelt(first)),
+        (None, Some(finish)) => format!(" (finished within {})", spelt(finish)),
         (None, None) => String::new(),
     }
 }
 
-/// The pools that offer the model, first choice first, a line each.
-fn merit_order(checked: &Checked, model: &Model, class: &Class) -> Vec<String> {
-    let catalog = &checked.catalog;
-    let width = catalog.pools.iter().map(|pool| pool.name.len()).max().unwrap_or(0);
-    let mut quotes: Vec<Quote<'_>> = model.offers.iter().map(|id| Quote::of(checked, *id, class)).collect();
-    quotes.sort_by(|a, b| match checked.routing.policy {
-        Policy::Price => a.total_usd.total_cmp(&b.total_usd),
-        Policy::Ordered => a.pool.order.cmp(&b.pool.order),
-        Policy::Weighted => b.pool.weight.total_cmp(&a.pool.weight),
-    });
-    quotes.into_iter().map(|quote| quote.line(width)).collect()
-}
-
-/// What a pool would charge for a typical call, and what else it would cost.
-struct Quote<'a> {
-    pool: &'a Pool,
-    bill_usd: f64,
-    first_token_s: f64,
-    late: bool,
-    total_usd: f64,
-}
-
-impl<'a> Quote<'a> {
-    fn of(checked: &'a Checked, id: OfferId, class: &Class) -> Self {
-        let offer = checked.catalog.offer(id);
-        let pool = checked.catalog.pool(offer.pool);
-        let usage = Usage { input: TYPICAL_INPUT.into(), output: TYPICAL_OUTPUT.into(), ..Usage::default() };
-        let bill_usd = offer.prices.cost(&usage).as_dollars();
-        let first_token_s = config::first_token_s(&checked.catalog, id);
-        let finish_s = first_token_s + pool.engine_prior.tpot_s * f64::from(TYPICAL_OUTPUT);
-        let late = class.ttft_target.is_some_and(|target| first_token_s > target.as_secs_f64())
-            || class.finish_target.is_some_and(|target| finish_s > target.as_secs_f64());
-        let miss_usd = if late { class.miss_usd } else { 0.0 };
-        let total_usd = bill_usd + class.delay_usd_per_s * first_token_s + miss_usd;
-        Self { pool, bill_usd, first_token_s, late, total_usd }
-    }
-
-    fn line(&self, width: usize) -> String {
-        let Self { pool, bill_usd, first_token_s, late, total_usd } = self;
-        let (name, tenure) = (&pool.name, pool.tenure.name());
-        let in_time = if *late { "late" } else { "in time" };
-        let first_ms = first_token_s * 1e3;
-        let mut line = format!(
-            "{name:<width$}  {tenure:<7}  bill ${bill_usd:.6}  first token {first_ms:>5.0} ms  {in_time:<7}  total ${total_usd:.6}"
-        );
-        if let Some(contact) = pool.contact {
-            line += &format!("  (in reach {:?} of every {:?})", contact.length, contact.period);
+/// A pool's place in the order, on one line.
+fn line(row: &Row, pool: Option<&Pool>, catalog: &Catalog, width: usize) -> String {
+    let tenure = pool.map_or("", |pool| pool.tenure.name());
+    let mut line = format!("{:<width$}  {tenure:<7}  ", row.pool);
+    match &row.standing {
+        Standing::Eligible { terms, quote, .. } => {
+            let in_time = 100.0 * (1.0 - quote.p_miss);
+            line += &format!(
+                "bill ${:.6}  first token {:>5.0} ms  in time {in_time:>5.1} %  total ${:.6}",
+                terms.money,
+                quote.ttft_s * 1e3,
+                terms.total()
+            );
         }
-        line
+        Standing::Excluded { reason, .. } => line += reason,
     }
+    let contact = catalog.pools.iter().find(|pool| pool.name == row.pool).and_then(|pool| pool.contact);
+    if let Some(contact) = contact {
+        line += &format!("  (in reach {} of every {})", spelt(contact.length), spelt(contact.period));
+    }
+    line
 }
 
 #[cfg(test)]
@@ -162,7 +212,22 @@ mod tests {
             order.lines().skip(1).take(4).filter_map(|l| l.split_whitespace().nth(1)).collect();
         assert_eq!(names[0], "owned", "{out}");
         assert!(names.contains(&"far") && names.contains(&"cloud-a"), "{out}");
-        assert!(order.contains("in reach 720s of every 5400s"), "{out}");
+        assert!(order.contains("in reach 12m of every 90m"), "{out}");
+    }
+
+    #[test]
+    fn a_policy_without_money_shows_its_own_order() {
+        let reversed = config::DEFAULT
+            .replace("policy = \"price\"", "policy = \"ordered\"")
+            .replace("order = 4", "order = 0");
+        let load = |text: &str| config::load_str("x.toml", text, "".as_ref(), &Surroundings::Unread).unwrap();
+        let mut out = Vec::new();
+        summary(&load(&reversed), &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let order = out.split("chat-large for agent").nth(1).unwrap();
+        let names: Vec<&str> =
+            order.lines().skip(1).take(4).filter_map(|l| l.split_whitespace().nth(1)).collect();
+        assert_eq!(names, ["far", "owned", "cloud-a", "cloud-b"], "{out}");
     }
 
     #[test]

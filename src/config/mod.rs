@@ -15,14 +15,13 @@ mod schema;
 mod secret;
 mod settings;
 
-pub(crate) use lower::{TYPICAL_INPUT, first_token_s};
+pub(crate) use lower::TYPICAL_INPUT;
 pub use problem::{Problem, Problems, Severity};
+pub(crate) use quantity::spelt;
 pub(crate) use read::is_name;
 pub use schema::schema;
 pub use secret::{Reference, Secret, Surroundings, no_color};
-pub use settings::{
-    Checked, Grpc, Limits, Listen, Log, LogFormat, Policy, Routing, Simulated, Tls, UpstreamSettings,
-};
+pub use settings::{Checked, Grpc, Limits, Listen, Log, LogFormat, Tls, UpstreamSettings};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -43,6 +43,16 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     (nanos <= TIME_MAX_NANOS).then(|| Duration::from_nanos(nanos.round() as u64))
 }
 
+/// A duration as it would be written: `12m`, `1500ms`.
+pub(crate) fn spelt(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let whole = |unit: f64| nanos.is_multiple_of(unit as u128);
+    match TIMES.into_iter().rev().filter(|(name, _)| *name != "d").find(|(_, unit)| whole(*unit)) {
+        Some((name, unit)) if nanos > 0 => format!("{}{name}", nanos / unit as u128),
+        _ => "0s".to_owned(),
+    }
+}
+
 /// A size in bytes: one number with a unit, `32MiB` or `64 kB`.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -90,6 +100,13 @@ mod tests {
         assert_eq!(duration("1.5 s"), Some(Duration::from_millis(1500)));
         for wrong in ["", "5", "s", "5 apples", "-1s", "1e3s", "..s", "1s2", "99999999d"] {
             assert_eq!(duration(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_spelt_as_it_was_written() {
+        for text in ["12m", "1500ms", "5400001ms", "1h", "90m", "0s", "7ns", "48h"] {
+            assert_eq!(spelt(duration(text).unwrap()), text);
         }
     }
 

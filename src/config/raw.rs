@@ -97,12 +97,56 @@ words! {
 }
 
 record! {
-    /// How a pool is chosen.
+    /// How a pool is chosen, and how long is waited.
     Routing as "routing" {
-        /// By money (`price`), or in a fixed order, or by weights.
+        /// By money (`price`, default), or in a fixed order, or by weights.
         policy: Option<Policy>,
         /// The class of calls that name none; default the first class.
         default_class: Option<At<Name>>,
+        /// A first token is waited for at least this long before the try is given up; default 2s.
+        first_token_min: Option<At<Duration>>,
+        /// Silence of this length after the first token is a stall; default 30s.
+        idle: Option<At<Duration>>,
+        /// Any call waits this long for capacity; only classes that may wait wait longer; default 2s.
+        short_wait: Option<At<Duration>>,
+        /// A session that was quiet for this long is cold; default 5m.
+        session: Option<At<Duration>>,
+        /// The price of a second of owned capacity when it is overfull, in dollars; default 0.002.
+        scarcity_usd: Option<Amount>,
+        /// When pools and endpoints are left alone, and how they come back.
+        health: Option<Health>,
+        /// How much retries may add.
+        retry: Option<Retry>,
+    }
+}
+
+record! {
+    /// When pools and endpoints are left alone, and how they come back.
+    Health as "routing.health" {
+        /// Failures in a row of any unhealthy kind that eject; default 5.
+        failures: Option<At<u32>>,
+        /// Failures in a row at our own socket that eject; default 3.
+        local_failures: Option<At<u32>>,
+        /// A success ratio below this over the last 10 s ejects; default 0.8.
+        success_ratio: Option<Share>,
+        /// The first ejection lasts this long, the n-th in a row n times as long; default 5s.
+        ejection: Option<At<Duration>>,
+        /// No ejection is longer; default 5m.
+        ejection_max: Option<At<Duration>>,
+        /// From the first success to full traffic; default 30s.
+        slow_start: Option<Duration>,
+    }
+}
+
+record! {
+    /// How much retries may add. Leaving a pool that was lost costs none of it.
+    Retry as "routing.retry" {
+        /// Prompt tokens of retries, as a share of those sent in the last ten seconds; default 0.1.
+        share: Option<Share>,
+        /// So many retries in ten seconds are always allowed; default 3.
+        floor: Option<u32>,
+        /// Attempts of a call, the first included; default 3, at most 8.
+        attempts: Option<At<u32>>,
     }
 }
 

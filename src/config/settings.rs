@@ -9,8 +9,8 @@ use super::secret::Secret;
 use crate::domain::Catalog;
 use crate::edge::{auth, listen};
 use crate::telemetry::LogSink;
-use crate::upstream::openai;
-use crate::{discover, engine, flow};
+use crate::upstream::{openai, simulated};
+use crate::{discover, fleet, flow};
 
 /// A config that was found right.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Checked {
     /// Who may ask.
     pub auth: auth::Settings,
     /// How a pool is chosen.
-    pub routing: Routing,
+    pub routing: fleet::Settings,
     /// What we speak to, by [`PoolId`](crate::domain::PoolId).
     pub upstreams: Vec<UpstreamSettings>,
     /// Where that is, by [`PoolId`](crate::domain::PoolId).
@@ -58,17 +58,6 @@ pub struct Listen {
     pub admin_tls: Option<Tls>,
 }
 
-impl Policy {
-    /// The word in configs and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Price => "price",
-            Self::Ordered => "ordered",
-            Self::Weighted => "weighted",
-        }
-    }
-}
-
 /// A server's TLS identity. All PEM, and known to work together (unless secrets were not read at all).
 #[derive(Clone, Debug)]
 pub struct Tls {
@@ -88,46 +77,15 @@ impl Tls {
     }
 }
 
-/// How a pool is chosen.
-#[derive(Clone, Debug)]
-pub struct Routing {
-    /// The policy.
-    pub policy: Policy,
-}
-
-/// A policy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Policy {
-    /// By money.
-    Price,
-    /// By each pool's order.
-    Ordered,
-    /// By each pool's weight.
-    Weighted,
-}
-
 /// What we speak to.
 #[derive(Clone, Debug)]
 pub enum UpstreamSettings {
     /// Engines inside this process.
-    Simulated(Simulated),
+    Simulated(simulated::Settings),
     /// OpenAI's HTTP API.
     OpenAi(openai::Settings),
     /// `gridtie.v1.Inference`.
     Grpc(Grpc),
-}
-
-/// Simulated engines, one for each endpoint of the pool, in the same order.
-#[derive(Clone, Debug)]
-pub struct Simulated {
-    /// The engines.
-    pub engines: Vec<engine::Settings>,
-    /// The way there, and what goes wrong. Its contact window is the pool's own.
-    pub door: engine::Door,
-    /// How long answers are (the median); absent is the simulation's own default.
-    pub answer_tokens: Option<f64>,
-    /// Seed of faults and draws.
-    pub seed: u64,
 }
 
 /// Connections to a pool over gRPC.

@@ -40,6 +40,10 @@ fn the_embedded_config_is_right_and_has_no_warning() {
     let window =
         ContactWindow { period: Duration::from_secs(5400), length: Duration::from_secs(720), anchor };
     assert_eq!(far.contact, Some(window));
+    let UpstreamSettings::Simulated(simulated) = &checked.upstreams[3] else { panic!("far is simulated") };
+    assert_eq!(simulated.door.contact, Some(window), "the simulation keeps to it too");
+    let origins: Vec<_> = checked.endpoints[0].fixed.iter().map(|address| &*address.origin).collect();
+    assert_eq!(origins, ["sim://owned/0", "sim://owned/1", "sim://owned/2", "sim://owned/3"]);
 }
 
 #[test]
@@ -58,6 +62,28 @@ fn what_is_not_said_has_its_default() {
     assert!(!checked.listen.reflection);
     assert_eq!(checked.limits.body, 32 << 20);
     assert_eq!(checked.drain_grace, Duration::from_secs(30));
+}
+
+#[test]
+fn capabilities_are_added_and_taken_away() {
+    let text = cloud("https://api.example.com", "")
+        .replace("input = 1", "capabilities = [\"images\", \"-n\"]\ninput = 1");
+    let found = loaded(&text).catalog.offers[0].capabilities;
+    let rest = Capabilities::N.lacks(Capabilities::CHAT_DEFAULT);
+    assert_eq!(found, rest.with(Capabilities::IMAGES));
+    assert!(found.has(Capabilities::CHAT.with(Capabilities::TOOLS)) && !found.has(Capabilities::N));
+}
+
+#[test]
+fn the_knobs_of_routing_arrive_and_the_rest_keeps_its_defaults() {
+    let knobs = "[routing]\npolicy = \"weighted\"\nidle = \"7s\"\n[routing.health]\nfailures = 9\n[routing.retry]\nattempts = 2\n";
+    let routing = loaded(&format!("{knobs}{}", cloud("https://api.example.com", ""))).routing;
+    let mut expected = crate::fleet::Settings::default();
+    expected.choice.policy = crate::policy::Policy::Weighted;
+    expected.choice.idle = Duration::from_secs(7);
+    expected.health.failures = 9;
+    expected.retry.attempts = 2;
+    assert_eq!(routing, expected);
 }
 
 #[test]

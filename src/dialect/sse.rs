@@ -14,7 +14,7 @@ pub const EVENT_MAX: usize = 16 * 1024 * 1024;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// Cuts a stream of reads into batches of whole events.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Framer {
     /// The beginning of an event whose end has not been read yet.
     held: BytesMut,

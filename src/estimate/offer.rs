@@ -64,7 +64,7 @@ impl OfferEstimate {
             at: now,
             line: Line::new(rtt_s + prior.ttft_base_s, anchor, settings.mean_samples),
             tail: Tail::default(),
-            tpot: Mean::new(prior.tpot_s, settings.mean_samples),
+            tpot: Mean::new(prior.tpot_s.max(0.0), settings.mean_samples),
             errors: Mean::new(settings.error_prior, settings.tail_samples),
             hits: Mean::new(settings.cache_hit_prior, settings.mean_samples),
         }

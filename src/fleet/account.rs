@@ -2,7 +2,7 @@
 
 use super::sessions::Warm;
 use super::{AttemptEnd, Dispatch, Fleet, Ticket, Transition};
-use crate::domain::{CallFacts, FailureKind, Now, Usage, UsageSource};
+use crate::domain::{AskKind, CallFacts, FailureKind, Now, Usage, UsageSource};
 use crate::estimate::FirstToken;
 use crate::policy::place::Backlog;
 
@@ -42,10 +42,12 @@ impl Fleet {
         }
         ticket.first_token = Some(now.mono);
         self.prefilled(ticket);
-        if !facts.stream {
-            // The whole answer came at once: says nothing about the first token.
-            return;
+        if shows_first_token(facts) {
+            self.learn_first_token(ticket, now);
         }
+    }
+
+    fn learn_first_token(&mut self, ticket: &Ticket, now: Now) {
         let actual_s = now.mono.secs_since(ticket.started);
         let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
         let mut pace = 1.0;
@@ -75,6 +77,10 @@ impl Fleet {
     /// It is over.
     pub fn ended(&mut self, facts: &CallFacts, ticket: Ticket, end: AttemptEnd, now: Now) -> Vec<Transition> {
         self.release(&ticket);
+        let whole = ticket.first_token.is_none() && matches!(end, AttemptEnd::Ok { .. });
+        if whole && facts.kind == AskKind::Embed {
+            self.learn_first_token(&ticket, now);
+        }
         self.learn(facts, &ticket, end, now);
         let transitions = self.judge(facts, &ticket, end, now);
         self.changed(&transitions);
@@ -119,7 +125,8 @@ impl Fleet {
             }
             AttemptEnd::Failed { kind, .. } => {
                 self.count(ticket, false);
-                if costs_a_retry(kind) {
+                let impatient = kind == FailureKind::FirstTokenTimeout && !self.waited_long(ticket, now);
+                if costs_a_retry(kind) && !impatient {
                     let settings = self.settings.estimate;
                     if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
                         offer.estimate.finished(true, &settings, now.mono);
@@ -143,7 +150,7 @@ impl Fleet {
         let waited_s = now.mono.secs_since(ticket.started);
         let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
         // Less than twice the expected says next to nothing, and a client's short patience is no fault of the pool.
-        if !facts.stream || ticket.first_token.is_some() || waited_s < 2.0 * expected_s {
+        if !shows_first_token(facts) || ticket.first_token.is_some() || waited_s < 2.0 * expected_s {
             return;
         }
         let settings = self.settings.estimate;
@@ -165,7 +172,7 @@ impl Fleet {
         let estimate = &mut offer.estimate;
         estimate.finished(false, &settings, now.mono);
         let expected_s = ticket.dispatch.expected_ttft.as_secs_f64();
-        match ticket.first_token.filter(|_| facts.stream) {
+        match ticket.first_token.filter(|_| shows_first_token(facts)) {
             Some(first) => {
                 estimate.decoded(each.saturating_sub(1), now.mono.secs_since(first), &settings, now.mono);
             }
@@ -206,6 +213,11 @@ impl Fleet {
             (pool.served, pool.failed) = (pool.served + by.0, pool.failed + by.1);
         }
     }
+}
+
+/// Is the time to its first content that of the prefill? A whole generated answer comes at once, with its last token.
+fn shows_first_token(facts: &CallFacts) -> bool {
+    facts.stream || facts.kind == AskKind::Embed
 }
 
 /// Does such a failure send the call elsewhere? A caller's mistake does not, and neither does its deadline.

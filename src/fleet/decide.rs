@@ -63,12 +63,27 @@ impl Fleet {
         rng: &mut SmallRng,
     ) -> Option<(Asking<'a>, Chosen)> {
         self.survey(&asking, found, rng);
-        if found.candidates.is_empty() && !asking.call.class.may_wait && only_ill(&found.excluded) {
+        if found.candidates.is_empty()
+            && !asking.call.class.may_wait
+            && self.only_ill(&asking, &found.excluded)
+        {
             asking.strictness = Strictness::LastResort;
             self.survey(&asking, found, rng);
         }
         let chosen = choose(&found.candidates, &self.settings.choice, rng)?;
         Some((asking, chosen))
+    }
+
+    /// Illness, and nothing that may soon pass by itself, keeps everybody away.
+    fn only_ill(&self, asking: &Asking<'_>, excluded: &[Exclusion]) -> bool {
+        let facts = asking.call.facts;
+        let may_await_probe = asking.call.now.mono < facts.arrived + self.settings.choice.short_wait;
+        let soon = |e: &Exclusion| match e {
+            Exclusion::Probation => may_await_probe,
+            Exclusion::TooSlow { .. } => true,
+            _ => e.loaded(),
+        };
+        excluded.iter().any(Exclusion::ill) && !excluded.iter().any(soon)
     }
 
     /// The candidate chosen, or another if it turns out to have no endpoint.
@@ -121,7 +136,7 @@ impl Fleet {
             address: Arc::clone(&endpoint.address),
             ttft_limit: limits.first_token,
             idle_limit: limits.idle,
-            expected_ttft: Duration::from_secs_f64(expected_s.clamp(0.0, 1e6)),
+            expected_ttft: patience::seconds(expected_s),
             expected_usd: candidate.terms.money,
             work_s,
             expected_output: call.output as u32,
@@ -155,7 +170,7 @@ impl Fleet {
         if n == 0 {
             return None;
         }
-        let look = Look { fleet: self, pool, offer, asking, rank, job };
+        let mut look = Look { fleet: self, pool, offer, asking, job, again: false };
         let start = if n > 1 { rng.random_range(0..n) } else { 0 };
         if n > COMPARE_ALL {
             let warm = asking.warm.and_then(|w| pool.endpoints.iter().position(|e| e.id == w.endpoint));
@@ -169,7 +184,12 @@ impl Fleet {
             }
         }
         // Starting anywhere breaks ties by lot.
-        look.least((start..n).chain(0..start), rng)
+        let all = (start..n).chain(0..start);
+        look.least(all.clone(), rng).or_else(|| {
+            // The rank already says that what was tried may be asked again.
+            look.again = matches!(rank, Rank::SameEndpoint | Rank::HeldBack);
+            if look.again { look.least(all, rng) } else { None }
+        })
     }
 
     /// May the call be tried (again)?
@@ -278,12 +298,6 @@ impl Fleet {
     }
 }
 
-/// Illness, and nothing that passes by itself, keeps everybody away.
-fn only_ill(excluded: &[Exclusion]) -> bool {
-    let soon = |e: &Exclusion| e.loaded() || matches!(e, Exclusion::TooSlow { .. });
-    excluded.iter().any(Exclusion::ill) && !excluded.iter().any(soon)
-}
-
 fn shed_late(message: &str) -> Decision {
     Decision::Shed(Refusal::DeadlineExceeded { message: message.to_owned() })
 }
@@ -294,8 +308,9 @@ struct Look<'a> {
     pool: &'a PoolState,
     offer: OfferId,
     asking: &'a Asking<'a>,
-    rank: Rank,
     job: &'a Job,
+    /// Endpoints that this call has tried may be tried again.
+    again: bool,
 }
 
 impl Look<'_> {
@@ -315,8 +330,7 @@ impl Look<'_> {
 
     /// None if the call must not go there.
     fn penalty(&self, e: &Endpoint, rng: &mut SmallRng) -> Option<f64> {
-        let again = self.rank == Rank::SameEndpoint;
-        if e.leaving || (!again && self.asking.tried.iter().any(|t| t.endpoint == e.id)) {
+        if e.leaving || (!self.again && self.asking.tried.iter().any(|t| t.endpoint == e.id)) {
             return None;
         }
         if !e.troubled {
@@ -330,9 +344,7 @@ impl Look<'_> {
             Admission::Full | Admission::Probe => Some(0.0),
             Admission::Share(share) if rng.random::<f64>() < share => Some(0.0),
             Admission::Share(_) => Some(HELD_BACK_S),
-            Admission::Busy | Admission::Off { .. } if last_resort && trials < settings.panic_calls => {
-                Some(0.0)
-            }
+            Admission::Off { .. } if last_resort && trials < settings.panic_calls => Some(0.0),
             Admission::Busy | Admission::Off { .. } => None,
         }
     }

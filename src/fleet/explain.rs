@@ -79,7 +79,10 @@ impl Fleet {
         let chosen = self.find(asking, &mut found, &mut rng).map(|(_, chosen)| chosen);
         let total = |i: usize| found.candidates[i].terms.total();
         let outcome = match chosen {
-            Some(chosen) => format!("dispatch to {}", self.reason(&found, chosen)),
+            Some(chosen) => {
+                let reason = self.reason(&found, chosen);
+                format!("dispatch to {} ({reason})", reason.pool)
+            }
             None => self.outcome(&asking, &found),
         };
         Explanation {

@@ -158,12 +158,13 @@ impl PoolState {
         }
     }
 
-    /// How much of it is in use; 1 is all slots busy, or prefill queued for 0.45 s at every endpoint.
+    /// How much of it is in use; 1 is all slots busy, the pool's own limit reached, or prefill queued for 0.45 s at every endpoint.
     pub(super) fn utilisation(&self, stretch: f64, now: Instant) -> f64 {
         /// Prefill queued for longer than this makes a one-second target unlikely.
         const BACKLOG_S: f64 = 0.45;
         let endpoints = f64::from(self.present.max(1));
-        let slots = f64::from(self.in_flight.count()) / (self.slots * endpoints);
+        let most = self.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
+        let slots = f64::from(self.in_flight.count()) / (self.slots * endpoints).min(most);
         slots.max(self.backlog.seconds(stretch, endpoints, now) / (BACKLOG_S * endpoints))
     }
 

@@ -165,7 +165,7 @@ impl Fleet {
                 Admission::Off { until, cause: crate::health::Cause::Disabled } => {
                     return Err(Exclusion::Disabled { until });
                 }
-                Admission::Off { .. } | Admission::Busy if may_try => {}
+                Admission::Off { .. } if may_try => {}
                 Admission::Off { until, .. } => return Err(Exclusion::Ejected { until }),
                 Admission::Busy => return Err(Exclusion::Probation),
             }

@@ -45,12 +45,23 @@ impl Fleet {
             jitter: jitter(facts.id.0 ^ u64::from(ticket.dispatch.endpoint.0), now.mono),
         };
         let case = Case { ticket, blame, end: case_end, now: now.mono };
+        if self.is_watched(ticket) {
+            // Even an end that changes no state may free the place of a probe.
+            self.generation += 1;
+        }
         let narrower = self.judge_endpoint(case, &mut out);
         self.judge_offer(case, narrower, &mut out);
         if let AttemptEnd::Failed { kind, retry_after } = end {
             self.cool_down(case, kind, retry_after, &mut out);
         }
         out
+    }
+
+    /// Something that the attempt went through is not healthy.
+    fn is_watched(&self, ticket: &Ticket) -> bool {
+        let d = &ticket.dispatch;
+        self.offers.get(d.offer.index()).is_some_and(|o| !o.breaker.is_healthy())
+            || self.pools.get(d.pool.index()).is_some_and(|p| p.troubled > 0)
     }
 
     fn blame(&self, ticket: &Ticket, end: AttemptEnd, now: Now) -> Blame {
@@ -77,7 +88,7 @@ impl Fleet {
 
     /// A first token that did not come within a client's short deadline says nothing: otherwise anybody could eject
     /// a pool with a few impatient calls.
-    fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
+    pub(super) fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
         let waited = now.mono.since(ticket.started);
         waited >= self.settings.choice.first_token_min && waited >= 2 * ticket.dispatch.expected_ttft
     }

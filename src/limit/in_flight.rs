@@ -18,6 +18,11 @@ impl InFlight {
         self.now
     }
 
+    /// The limit.
+    pub const fn limit(self) -> Option<u32> {
+        self.max
+    }
+
     /// The limit, if one more would break it.
     pub fn full(self) -> Option<u32> {
         self.max.filter(|&max| self.now >= max)

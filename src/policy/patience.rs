@@ -1,7 +1,7 @@
 //! How long a try may take before it is given up.
 
 use super::{CallView, Settings};
-use crate::domain::Duration;
+use crate::domain::{AskKind, Duration};
 
 /// Limits of one try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +19,7 @@ const WHOLE_ANSWER_TOKENS: f64 = 4096.0;
 /// somebody else could be tried: then a try never takes all the time there is.
 pub fn limits(call: &CallView<'_>, p99_s: f64, tpot_s: f64, another: bool, settings: &Settings) -> Limits {
     let mut limit = (settings.first_token_p99s * p99_s).max(settings.first_token_min.as_secs_f64());
-    if !call.facts.stream {
+    if !call.facts.stream && call.facts.kind != AskKind::Embed {
         // The first token of a whole answer comes with the last.
         let most = call.facts.max_tokens.map_or(WHOLE_ANSWER_TOKENS, f64::from);
         limit += 2.0 * most * tpot_s;
@@ -27,5 +27,10 @@ pub fn limits(call: &CallView<'_>, p99_s: f64, tpot_s: f64, another: bool, setti
     let left = call.left_s();
     let cap = if another { left / 2.0 } else { left };
     let limit = limit.min(cap.max(left.min(p99_s)));
-    Limits { first_token: Duration::from_secs_f64(limit.clamp(0.0, 1e6)), idle: settings.idle }
+    Limits { first_token: seconds(limit), idle: settings.idle }
+}
+
+/// A duration of so many seconds; what is no duration (negative, not a number, for ever) is none at all.
+pub fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or_default()
 }

@@ -12,7 +12,7 @@ pub struct Terms {
     pub scarcity: f64,
     /// The cost of a missed target, times its probability.
     pub miss: f64,
-    /// The cost of waiting for the first token.
+    /// The cost of waiting for the first token, which for a whole answer comes with the last.
     pub delay: f64,
     /// The cost of failing here and going elsewhere, times its probability.
     pub risk: f64,
@@ -40,7 +40,7 @@ pub fn terms(quote: &Quote, call: &CallView<'_>) -> Terms {
         money: p.input * (input - quote.cached) + p.cached * quote.cached + p.output * call.output,
         scarcity: quote.scarcity_usd_per_s * quote.slot_s,
         miss: call.class.miss_usd * quote.p_miss,
-        delay: call.class.delay_usd_per_s * quote.ttft_s,
+        delay: call.class.delay_usd_per_s * if call.facts.stream { quote.ttft_s } else { quote.finish_s },
         risk: 0.0,
         switching: 0.0,
     }

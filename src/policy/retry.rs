@@ -45,7 +45,9 @@ pub fn kinship(past: impl Iterator<Item = Past>, offer: OfferId, pool: PoolId) -
             return Err(Exclusion::AlreadyTried);
         }
         let reached = !matches!(p.kind, FailureKind::Connect | FailureKind::Tls);
-        let this = match (p.pool == pool, p.unprocessed && reached) {
+        // A limit is no work either, and its cooldown keeps calls away for as long as it must.
+        let unprocessed = p.unprocessed || p.kind == FailureKind::RateLimited;
+        let this = match (p.pool == pool, unprocessed && reached) {
             (true, true) => Kinship::PoolUnprocessed,
             (true, false) => Kinship::Pool,
             (false, _) if p.same_domain => Kinship::Domain,
@@ -85,12 +87,11 @@ impl Kinship {
     }
 }
 
-/// Failures that another endpoint of the same pool would repeat: no money, no key, a limit, too large.
+/// Failures that another endpoint of the same pool would repeat: no money, no key, no model, too large.
 const fn repeats(kind: FailureKind) -> bool {
     matches!(
         kind,
-        FailureKind::RateLimited
-            | FailureKind::QuotaExhausted
+        FailureKind::QuotaExhausted
             | FailureKind::Credentials
             | FailureKind::ModelMissing
             | FailureKind::ContextTooLong

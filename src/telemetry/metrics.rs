@@ -61,6 +61,7 @@ struct StateLabels {
     to: &'static str,
 }
 
+/// Always `get_or_create_owned`: `get_or_create` gives a guard, and two in one expression lock each other out.
 type Dollars = Counter<f64, AtomicU64>;
 
 /// Series of one offer.
@@ -210,7 +211,7 @@ fn call_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Counter> {
                     class: class.name.to_string(),
                     ending: ending.name(),
                 };
-                series.push(calls.get_or_create(&labels).clone());
+                series.push(calls.get_or_create_owned(&labels));
             }
         }
     }
@@ -221,7 +222,7 @@ fn class_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Histogram> {
     let seconds = Family::<ClassLabels, Histogram>::new_with_constructor(|| Histogram::new(CALL_BUCKETS));
     registry.register("call_seconds", "From arrival to the end of the answer", seconds.clone());
     let labels = |class: &crate::domain::Class| ClassLabels { class: class.name.to_string() };
-    catalog.classes.iter().map(|class| seconds.get_or_create(&labels(class)).clone()).collect()
+    catalog.classes.iter().map(|class| seconds.get_or_create_owned(&labels(class))).collect()
 }
 
 fn offer_series(registry: &mut Registry, catalog: &Catalog) -> Vec<OfferSeries> {
@@ -245,15 +246,15 @@ fn offer_series(registry: &mut Registry, catalog: &Catalog) -> Vec<OfferSeries> 
             model: catalog.model(offer.model).name.to_string(),
         };
         OfferSeries {
-            ok: attempts.get_or_create(&labels.result("ok")).clone(),
-            cancelled: attempts.get_or_create(&labels.result("cancelled")).clone(),
+            ok: attempts.get_or_create_owned(&labels.result("ok")),
+            cancelled: attempts.get_or_create_owned(&labels.result("cancelled")),
             failed: attempts.clone(),
-            ttft: ttft.get_or_create(&labels).clone(),
-            input: tokens.get_or_create(&labels.tokens("input")).clone(),
-            cached: tokens.get_or_create(&labels.tokens("cached")).clone(),
-            output: tokens.get_or_create(&labels.tokens("output")).clone(),
-            cost: cost.get_or_create(&labels).clone(),
-            waste: waste.get_or_create(&labels).clone(),
+            ttft: ttft.get_or_create_owned(&labels),
+            input: tokens.get_or_create_owned(&labels.tokens("input")),
+            cached: tokens.get_or_create_owned(&labels.tokens("cached")),
+            output: tokens.get_or_create_owned(&labels.tokens("output")),
+            cost: cost.get_or_create_owned(&labels),
+            waste: waste.get_or_create_owned(&labels),
             labels,
         }
     });

@@ -4,6 +4,7 @@
 mod doors;
 mod offers;
 mod pools;
+mod routing;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +13,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::problem::Problem;
+use super::quantity::spelt;
 use super::raw;
 use super::read::{At, Name, unknown};
 use super::secret::{Reference, Secret, Surroundings};
 use crate::domain::{Class, ClassId};
 
+pub(crate) use whole::TYPICAL_INPUT;
 pub(in crate::config) use whole::lower;
-pub(crate) use whole::{TYPICAL_INPUT, first_token_s};
 
 /// Where secrets come from, and the problems found so far.
 #[derive(Debug)]
@@ -140,8 +142,10 @@ impl Lower<'_> {
                 self.error(target.span.clone(), format!("`{key}` is zero: every call would miss it"));
             } else if target.value > deadline {
                 let message = format!(
-                    "the deadline of class `{}` ({deadline:?}) is shorter than its `{key}` ({:?})",
-                    class.name.value.0, target.value
+                    "the deadline of class `{}` ({}) is shorter than its `{key}` ({})",
+                    class.name.value.0,
+                    spelt(deadline),
+                    spelt(target.value)
                 );
                 let problem = self.error(deadline_at.clone(), message);
                 problem.label = "every call that misses the target would be cut off".to_owned();

@@ -131,7 +131,7 @@ impl Lower<'_> {
                 None => (false, word.value.as_str()),
             };
             match Capabilities::by_name(name) {
-                Some(capability) if take => set.lacks(capability),
+                Some(capability) if take => capability.lacks(set),
                 Some(capability) => set.with(capability),
                 None => {
                     let known = Capabilities::NAMES.into_iter().map(|(_, name)| name);

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::Lower;
 use crate::config::origin::Origin;
+use crate::config::quantity::spelt;
 use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
-use crate::config::settings::{Grpc, Simulated, UpstreamSettings};
+use crate::config::settings::{Grpc, UpstreamSettings};
 use crate::discover::{self, DnsName};
 use crate::domain::{Address, ContactWindow, EnginePrior, Pool, Reach, Tenure, Timestamp};
 use crate::engine;
-use crate::upstream::openai;
+use crate::upstream::{openai, simulated};
 
 /// A pool with more endpoints than this is a mistake, or several pools.
 const ENDPOINTS_MAX: usize = 256;
@@ -71,7 +72,7 @@ pub(super) struct Lowered {
 impl Lower<'_> {
     pub(super) fn pool(&mut self, order: u32, raw: &raw::Pool) -> Lowered {
         self.keys_of_the_kind(raw);
-        let (upstream, endpoints, priors) = match raw.kind.value {
+        let (mut upstream, endpoints, priors) = match raw.kind.value {
             PoolKind::Simulated => self.simulated(raw),
             PoolKind::Openai => {
                 let upstream = UpstreamSettings::OpenAi(self.openai(raw));
@@ -88,11 +89,15 @@ impl Lower<'_> {
             Tenure::Owned => ROUND_TRIP_OWNED,
             Tenure::Metered => ROUND_TRIP_METERED,
         });
+        let contact = raw.contact.as_ref().and_then(|contact| self.contact(contact));
+        if let UpstreamSettings::Simulated(settings) = &mut upstream {
+            settings.door.contact = contact;
+        }
         let pool = Pool {
             tenure: tenure(raw),
             region: raw.region.as_ref().map(|region| region.0.as_str().into()),
             failure_domain: raw.failure_domain.as_ref().map_or_else(|| name.clone(), |d| d.0.as_str().into()),
-            contact: raw.contact.as_ref().and_then(|contact| self.contact(contact)),
+            contact,
             rtt_prior: raw.round_trip.as_ref().map_or(usual_round_trip, |d| d.value),
             max_in_flight: raw.max_in_flight.as_ref().map(|n| self.at_least_one(Some(n), n.value)),
             order: raw.order.unwrap_or(order),
@@ -125,7 +130,11 @@ impl Lower<'_> {
             return None;
         }
         if length > period {
-            let message = format!("the contact window ({length:?}) is longer than its period ({period:?})");
+            let message = format!(
+                "the contact window ({}) is longer than its period ({})",
+                spelt(length),
+                spelt(period)
+            );
             let problem = self.error(raw.length.span.clone(), message);
             problem.label = "longer than the period".to_owned();
             problem.help = Some("a pool that is always in reach needs no `contact`".to_owned());
@@ -159,22 +168,17 @@ impl Lower<'_> {
             }
             engines.extend(std::iter::repeat_n(engine, count));
         }
-        let door = door(raw.door.as_ref());
         if let Some(none) =
             raw.door.as_ref().and_then(|d| d.requests_per_minute.as_ref()).filter(|n| n.value == 0)
         {
             self.error(none.span.clone(), "expected at least 1; to refuse everything, write `refuse = true`");
         }
-        let endpoints = (0..engines.len()).map(|i| {
-            let origin = format!("sim://{pool}/{i}").into();
-            Arc::new(Address { origin, socket: None })
-        });
-        let endpoints = discover::Endpoints { fixed: endpoints.collect(), ..Default::default() };
-        let prior = engines.first().map(engine::Settings::prior).unwrap_or_default();
-        let round_trip = 2 * door.delay;
-        let answer_tokens = raw.answer_tokens.map(|tokens| tokens.0);
-        let simulated = Simulated { engines, door, answer_tokens, seed: u64::from(raw.seed.unwrap_or(0)) };
-        (UpstreamSettings::Simulated(simulated), endpoints, (prior, Some(round_trip)))
+        let settings = simulated(raw, engines);
+        let address = |origin| Arc::new(Address { origin, socket: None });
+        let endpoints =
+            discover::Endpoints { fixed: settings.origins().map(address).collect(), ..Default::default() };
+        let priors = (prior(&settings.engines), Some(2 * settings.door.delay));
+        (UpstreamSettings::Simulated(settings), endpoints, priors)
     }
 
     fn openai(&mut self, raw: &raw::Pool) -> openai::Settings {
@@ -336,5 +340,37 @@ fn door(raw: Option<&raw::Door>) -> engine::Door {
         truncate_after: raw.truncate_after.unwrap_or(usual.truncate_after),
         stall_rate: raw.stall_rate.map_or(usual.stall_rate, |share| share.0),
         stall_after: raw.stall_after.unwrap_or(usual.stall_after),
+    }
+}
+
+fn simulated(raw: &raw::Pool, engines: Vec<engine::Settings>) -> simulated::Settings {
+    let usual = simulated::OutputLength::default();
+    let name = |offer: &raw::Offer| Arc::from(offer.upstream.as_deref().unwrap_or(&offer.model.value.0));
+    let contexts: Option<Vec<u32>> = raw.offer.iter().map(|o| o.context.as_ref().map(|c| c.value)).collect();
+    simulated::Settings {
+        name: raw.name.value.0.as_str().into(),
+        engines,
+        door: door(raw.door.as_ref()),
+        output: simulated::OutputLength { median: raw.answer_tokens.map_or(usual.median, |n| n.0), ..usual },
+        // The router keeps each model's own window; this is what the pool as a whole would take.
+        context_window: contexts.and_then(|all| all.into_iter().max()),
+        models: raw.offer.iter().map(name).collect(),
+        seed: u64::from(raw.seed.unwrap_or(0)),
+    }
+}
+
+/// What an endpoint of the pool does on average.
+fn prior(engines: &[engine::Settings]) -> EnginePrior {
+    let n = engines.len();
+    if n == 0 {
+        return EnginePrior::default();
+    }
+    let priors: Vec<EnginePrior> = engines.iter().map(engine::Settings::prior).collect();
+    let mean = |of: fn(&EnginePrior) -> f64| priors.iter().map(of).sum::<f64>() / n as f64;
+    EnginePrior {
+        ttft_base_s: mean(|p| p.ttft_base_s),
+        prefill_s_per_token: mean(|p| p.prefill_s_per_token),
+        tpot_s: mean(|p| p.tpot_s),
+        slots: (mean(|p| f64::from(p.slots)).round() as u32).max(1),
     }
 }

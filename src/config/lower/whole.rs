@@ -6,13 +6,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Lower;
+use super::routing::policy;
 use crate::config::problem::Problem;
+use crate::config::quantity::spelt;
 use crate::config::raw;
 use crate::config::secret::Surroundings;
-use crate::config::settings::{Limits, Listen, Log, Policy, Routing, UpstreamSettings};
+use crate::config::settings::{Limits, Listen, Log, UpstreamSettings};
 use crate::domain::{AskKind, Catalog, Offer, PoolId, Tenant};
 use crate::edge::auth;
-use crate::{discover, flow};
+use crate::policy::Policy;
+use crate::{discover, fleet, flow};
 
 /// A [`PoolId`] is 16 bits; a decision looks at every pool.
 const POOLS_MAX: usize = 256;
@@ -29,7 +32,7 @@ pub(in crate::config) struct Parts {
     pub catalog: Catalog,
     pub listen: Listen,
     pub auth: auth::Settings,
-    pub routing: Routing,
+    pub routing: fleet::Settings,
     pub upstreams: Vec<UpstreamSettings>,
     pub endpoints: Vec<discover::Endpoints>,
     pub limits: Limits,
@@ -74,7 +77,7 @@ impl Lower<'_> {
             catalog: Catalog { pools, offers, models, classes, tenants, default_class },
             listen,
             auth,
-            routing: Routing { policy: policy(file) },
+            routing: self.routing(file),
             upstreams,
             endpoints,
             limits: self.limits(file.limits.as_ref()),
@@ -143,9 +146,9 @@ impl Lower<'_> {
             let models: Vec<&str> = parts.catalog.models.iter().filter(beyond).map(|m| &*m.name).collect();
             if !models.is_empty() {
                 let message = format!(
-                    "no pool is expected to give the first token of {} within {:?}, even without load",
+                    "no pool is expected to give the first token of {} within {}, even without load",
                     models.join(", "),
-                    target.value
+                    spelt(target.value)
                 );
                 let problem = self.warn(target.span.clone(), message);
                 problem.label = format!("every call of class `{}` would miss it", class.name.value.0);
@@ -157,16 +160,8 @@ impl Lower<'_> {
 }
 
 /// Expected seconds to the first token of a typical prompt at an idle endpoint.
-pub(crate) fn first_token_s(catalog: &Catalog, offer: crate::domain::OfferId) -> f64 {
+fn first_token_s(catalog: &Catalog, offer: crate::domain::OfferId) -> f64 {
     let pool = catalog.pool(catalog.offer(offer).pool);
     let prior = pool.engine_prior;
     pool.rtt_prior.as_secs_f64() + prior.ttft_base_s + prior.prefill_s_per_token * f64::from(TYPICAL_INPUT)
-}
-
-fn policy(file: &raw::File) -> Policy {
-    match file.routing.as_ref().and_then(|routing| routing.policy) {
-        Some(raw::Policy::Ordered) => Policy::Ordered,
-        Some(raw::Policy::Weighted) => Policy::Weighted,
-        Some(raw::Policy::Price) | None => Policy::Price,
-    }
 }

@@ -180,7 +180,7 @@ fn decode_tools(
 }
 
 /// Makes what providers number as they like count from 0, and a turn that called tools end in tool calls.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ToolIndices {
     /// (choice, the provider's index), at the place that is ours within the choice.
     known: Vec<(u32, u32)>,

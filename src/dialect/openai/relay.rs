@@ -71,7 +71,7 @@ impl Step {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Relay {
     terms: Terms,
     /// The client's model name as a JSON string.

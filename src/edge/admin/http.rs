@@ -33,6 +33,9 @@ pub enum Readiness {
     NothingServes(String),
 }
 
+/// Lets a caller in, or says why not.
+pub type Auth = Box<dyn Fn(&HeaderMap, &Peer) -> Result<(), Refusal> + Send + Sync>;
+
 /// What the listener answers with.
 pub struct Sources {
     /// For `/readyz`.
@@ -40,7 +43,7 @@ pub struct Sources {
     /// For `/metrics`, in the OpenMetrics text format.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Who may see more than `/livez` and `/readyz`, and who may call gRPC.
-    pub auth: Box<dyn Fn(&HeaderMap, &Peer) -> Result<(), Refusal> + Send + Sync>,
+    pub auth: Auth,
 }
 
 impl fmt::Debug for Sources {

@@ -1,8 +1,8 @@
-//! The limits of one connection: how long a peer may take to ask, to rest, and to listen.
+//! The limits of one connection: how long a peer may take to ask, and to listen.
 //!
-//! hyper limits the head of a request but counts an idle connection's rest with it, and does not limit a peer that
-//! stops reading at all. So the transport keeps these times itself, and learns from the service when a request is
-//! being worked on.
+//! hyper has one limit for the rest of an idle connection and the head of its next request together, and none for a
+//! peer that stops reading. So hyper's is used for the rest, and the transport keeps the other two. It learns from the
+//! service when a request is being worked on.
 
 use std::future::Future;
 use std::io;
@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -127,17 +128,21 @@ impl AsyncWrite for Transport {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) head: Duration,
-    pub(super) idle: Duration,
     pub(super) write_stall: Duration,
 }
 
-/// Requests under way on a connection: from the end of the head to the end of the answer.
+/// Requests of a connection.
 #[derive(Default, Debug)]
-pub(super) struct Activity(AtomicUsize);
+pub(super) struct Activity {
+    /// Under way: from the end of the head to the end of the answer.
+    busy: AtomicUsize,
+    /// Ever begun: tells a head that is still coming from the next one.
+    begun: AtomicUsize,
+}
 
 impl Activity {
     fn is_busy(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.busy.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -147,26 +152,16 @@ struct Busy(Arc<Activity>);
 
 impl Busy {
     fn new(activity: &Arc<Activity>) -> Self {
-        activity.0.fetch_add(1, Ordering::Relaxed);
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        activity.busy.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(activity))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What an HTTP/1.1 connection waits for when it reads.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    /// The rest of a head.
-    Head,
-    /// The next request.
-    Idle,
-    /// Nothing: a request is being worked on, and only its body or the peer's leaving can come.
-    Busy,
 }
 
 /// A timer whose allocation is kept for the life of the connection.
@@ -205,7 +200,8 @@ pin_project! {
         protocol: Protocol,
         limits: Limits,
         activity: Arc<Activity>,
-        waiting: Waiting,
+        begun: usize,
+        in_head: bool,
         reading: Alarm,
         writing: Alarm,
         lingering: Option<usize>,
@@ -221,8 +217,20 @@ impl<T> Guarded<T> {
         activity: Arc<Activity>,
     ) -> Self {
         let (reading, writing) = (Alarm::default(), Alarm::default());
-        let waiting = Waiting::Head;
-        Self { inner, prefix, protocol, limits, activity, waiting, reading, writing, lingering: None }
+        // The prefix is the beginning of a head.
+        let in_head = true;
+        Self {
+            inner,
+            prefix,
+            protocol,
+            limits,
+            activity,
+            begun: 0,
+            in_head,
+            reading,
+            writing,
+            lingering: None,
+        }
     }
 }
 
@@ -241,24 +249,17 @@ impl<T: AsyncRead> AsyncRead for Guarded<T> {
             // Its pings tell whether anybody is there.
             return read;
         }
-        let now_waiting = match (this.activity.is_busy(), *this.waiting, &read) {
-            (true, ..) => Waiting::Busy,
-            (false, Waiting::Head, _) | (false, Waiting::Idle, Poll::Ready(_)) => Waiting::Head,
-            (false, Waiting::Idle, Poll::Pending) | (false, Waiting::Busy, Poll::Pending) => Waiting::Idle,
-            (false, Waiting::Busy, Poll::Ready(_)) => Waiting::Head,
-        };
-        if mem::replace(this.waiting, now_waiting) != now_waiting {
+        let begun = this.activity.begun.load(Ordering::Relaxed);
+        if mem::replace(this.begun, begun) != begun {
+            *this.in_head = false;
             this.reading.disarm();
         }
-        if read.is_ready() {
-            return read;
+        // Bytes are of a body while a request is under way, and of the next head while none is.
+        *this.in_head |= read.is_ready() && !this.activity.is_busy();
+        if read.is_pending() && *this.in_head {
+            return this.reading.poll(this.limits.head, cx).map(Err);
         }
-        let limit = match now_waiting {
-            Waiting::Busy => return Poll::Pending,
-            Waiting::Head => this.limits.head,
-            Waiting::Idle => this.limits.idle,
-        };
-        this.reading.poll(limit, cx).map(Err)
+        read
     }
 }
 
@@ -335,7 +336,8 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
     }
 }
 
-/// A service that tells its connection when it is busy.
+/// A service that tells its connection when it is busy, and whose answers to HEAD have no body (which hyper sees to in
+/// HTTP/1.1 only).
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     inner: S,
@@ -351,6 +353,7 @@ impl<S> Watched<S> {
 impl<S, B> Service<Request<Incoming>> for Watched<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>>,
+    B: Body,
 {
     type Response = Response<WatchedBody<B>>;
     type Error = S::Error;
@@ -358,7 +361,8 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let busy = Some(Busy::new(&self.activity));
-        WatchedFuture { inner: self.inner.call(request), busy }
+        let head_only = *request.method() == Method::HEAD;
+        WatchedFuture { inner: self.inner.call(request), busy, head_only }
     }
 }
 
@@ -368,20 +372,26 @@ pin_project! {
         #[pin]
         inner: F,
         busy: Option<Busy>,
+        head_only: bool,
     }
 }
 
 impl<F, B, E> Future for WatchedFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
 {
     type Output = Result<Response<WatchedBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
-        let busy = this.busy.take();
-        Poll::Ready(Ok(response.map(|inner| WatchedBody { inner, _busy: busy })))
+        let mut response = ready!(this.inner.poll(cx))?;
+        let length = response.body().size_hint().exact();
+        if let (true, Some(length)) = (*this.head_only, length) {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let (busy, head_only) = (this.busy.take(), *this.head_only);
+        Poll::Ready(Ok(response.map(|body| WatchedBody { inner: (!head_only).then_some(body), _busy: busy })))
     }
 }
 
@@ -389,7 +399,7 @@ pin_project! {
     /// An answer on its way.
     pub(super) struct WatchedBody<B> {
         #[pin]
-        inner: B,
+        inner: Option<B>,
         _busy: Option<Busy>,
     }
 }
@@ -402,14 +412,17 @@ impl<B: Body> Body for WatchedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().inner.poll_frame(cx)
+        match self.project().inner.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -12,10 +12,11 @@ mod models;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
+use futures_util::{FutureExt as _, Stream};
 use http::header::CONNECTION;
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -118,7 +119,11 @@ impl<C: Calls> Service<Request<Incoming>> for Connection<C> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (face, peer) = (Arc::clone(&self.face), Arc::clone(&self.peer));
-        Box::pin(async move { Ok(face.respond(&peer, request).await) })
+        Box::pin(async move {
+            // A bug costs one request, not the connection with all its others.
+            let answer = AssertUnwindSafe(face.respond(&peer, request)).catch_unwind().await;
+            Ok(answer.unwrap_or_else(|_| face.fell_over()))
+        })
     }
 }
 
@@ -171,6 +176,12 @@ impl From<Refusal> for Fault {
 }
 
 impl<C: Calls> Face<C> {
+    /// The answer when our own code panicked.
+    fn fell_over(&self) -> Response<AnswerBody<C::Relay>> {
+        let refusal = Refusal::Internal { message: "the router failed on this request".to_owned() };
+        answer::refused(&Refused { call: self.calls.next_id(), pool: None, attempts: 0, refusal })
+    }
+
     async fn respond(&self, peer: &Peer, request: Request<Incoming>) -> Response<AnswerBody<C::Relay>> {
         let version = request.version();
         let mut response = match self.answer(peer, request).await {

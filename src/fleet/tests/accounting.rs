@@ -86,6 +86,20 @@ fn whole_answers_do_not_look_like_slow_first_tokens() {
 }
 
 #[test]
+fn embeddings_show_their_first_token() {
+    let mut w = World::alone(1);
+    for i in 0..64 {
+        let now = f64::from(i);
+        let facts = CallFacts { stream: false, kind: AskKind::Embed, ..w.facts(now) };
+        let t = w.start(&facts, now);
+        assert_eq!(t.dispatch.expected_output, 0);
+        w.end(&facts, t, ok(1000, 0), now + 0.5);
+    }
+    let ttft_s = w.fleet.status(at(64.0)).pools[0].offers[0].ttft_s;
+    assert!((0.4..0.55).contains(&ttft_s), "{ttft_s}");
+}
+
+#[test]
 fn queued_prefill_of_whole_answers_drains_by_the_clock() {
     let mut w = World::alone(1);
     let facts = CallFacts { stream: false, input_tokens: 10_000, ..w.facts(0.0) };

@@ -125,6 +125,28 @@ fn probation_is_one_call_then_slow_start() {
 }
 
 #[test]
+fn with_nobody_else_calls_wait_for_the_probe_and_hear_of_its_end() {
+    let mut w = World::alone(1);
+    for _ in 0..5 {
+        w.fail(OWN, FailureKind::ServerError, 0.0);
+    }
+    let facts = w.facts(6.5);
+    let probe = w.start(&facts, 6.5);
+    let waiting = w.facts(6.5);
+    let Decision::Wait { until, reason } = w.decide(&waiting, &[], 6.5) else { panic!() };
+    assert_eq!(until, at(8.5).mono);
+    assert!(reason.contains("another call is probing"), "{reason}");
+    assert!(
+        matches!(w.decide(&waiting, &[], 8.5), Decision::Shed(Refusal::NoPool { .. })),
+        "one probe, always"
+    );
+    let before = w.fleet.generation();
+    assert_eq!(w.end(&facts, probe, AttemptEnd::Cancelled, 9.0), []);
+    assert!(w.fleet.generation() > before);
+    assert_eq!(w.go(&waiting, 9.0).pool, OWN);
+}
+
+#[test]
 fn slow_start_does_not_refuse_when_there_is_nobody_else() {
     let mut w = World::alone(1);
     w.fleet.drain(OWN, at(0.0));

@@ -59,7 +59,8 @@ fn check(w: &World, d: &Dispatch, past: &[Tried], patient: bool, now: Now) -> Re
     let state = &w.fleet.pools[d.pool.index()];
     let endpoint = state.endpoint(d.endpoint).expect("known");
     prop_assert!(!endpoint.leaving);
-    let repeated = past.iter().any(|t| t.endpoint == d.endpoint && !t.unprocessed);
+    let worked_on = |t: &Tried| !t.unprocessed && t.kind != FailureKind::RateLimited;
+    let repeated = past.iter().any(|t| t.endpoint == d.endpoint && worked_on(t));
     prop_assert!(!repeated, "a try that was worked on is never repeated at the same endpoint");
     if patient {
         // Those that may wait are never sent to the ill, last resort or not.

@@ -33,6 +33,23 @@ fn a_full_cluster_spills_to_the_cheaper_cloud() {
 }
 
 #[test]
+fn a_pools_own_limit_makes_it_scarce_too() {
+    let mut c = catalog();
+    c.pools[0].max_in_flight = Some(10);
+    let mut w = World::new(c, 1);
+    let mut pools = Vec::new();
+    for i in 0..30 {
+        let now = f64::from(i) * 0.2;
+        let facts = w.facts(now);
+        let mut t = w.start(&facts, now);
+        w.fleet.first_token(&facts, &mut t, at(now + 0.1));
+        pools.push(t.dispatch.pool);
+    }
+    let own = pools.iter().filter(|p| **p == OWN).count();
+    assert!((7..=10).contains(&own) && pools.last() == Some(&CHEAP), "{own}");
+}
+
+#[test]
 fn background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
     let mut w = World::new(catalog(), 1);
     let mut left = None;
@@ -229,7 +246,7 @@ fn an_explanation_agrees_with_the_decision_and_prints_a_table() {
     assert_eq!(e.rows[0].pool, d.reason.pool);
     let text = e.to_string();
     assert!(
-        text.contains("> own") && text.contains("drained") && text.contains("dispatch to price: own"),
+        text.contains("> own") && text.contains("drained") && text.contains("dispatch to own (price: own"),
         "{text}"
     );
     let widths: Vec<_> = text.lines().filter(|l| l.ends_with('%')).map(str::len).collect();

@@ -39,6 +39,17 @@ fn interactive_calls_wait_for_a_short_cooldown_only() {
 }
 
 #[test]
+fn a_limited_call_may_go_back_to_the_only_pool_after_its_cooldown() {
+    let mut w = World::alone(1);
+    let facts = w.facts(0.0);
+    let t = w.start(&facts, 0.0);
+    let past = [tried(&t.dispatch, FailureKind::RateLimited, false)];
+    w.end(&facts, t, limited(Some(1)), 0.0);
+    let Decision::Wait { until, .. } = w.decide(&facts, &past, 0.0) else { panic!() };
+    assert!(matches!(w.decide(&facts, &past, until.as_secs_f64() + 0.001), Decision::Dispatch(_)));
+}
+
+#[test]
 fn a_full_pool_is_waited_for_and_the_freed_place_is_told() {
     let mut c = catalog();
     c.models[0].offers.truncate(1);
