@@ -5,7 +5,6 @@ pub mod check;
 pub mod explain;
 pub mod key;
 pub mod mock;
-pub mod pools;
 pub mod schema;
 pub mod serve;
 
@@ -33,9 +32,6 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
-    Status(pools::Status),
-    Drain(pools::Drain),
-    Resume(pools::Resume),
     Explain(explain::Args),
     Mock(mock::Args),
     /// Make client keys
@@ -64,9 +60,6 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
     match command {
         Command::Serve(args) => serve::run(&args, paint, out),
         Command::Check(args) => check::run(&args, paint, out),
-        Command::Status(args) => pools::status(&args, paint, out),
-        Command::Drain(args) => pools::drain(&args, paint, out),
-        Command::Resume(args) => pools::resume(&args, paint, out),
         Command::Explain(args) => explain::run(&args, paint, out),
         Command::Mock(args) => mock::run(&args, paint, out),
         Command::Key(key::Command::New(args)) => key::new(&args, app::seed::random_key(), out),

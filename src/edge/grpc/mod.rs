@@ -9,7 +9,6 @@ mod health;
 mod inbound;
 mod inference;
 mod reply;
-mod router;
 mod status;
 
 use std::convert::Infallible;
