@@ -4,6 +4,7 @@
 //! never follows a redirect, and keeps no opinion about health. Dropping what it returned cancels the attempt at the
 //! other end.
 
+pub mod grpc;
 pub mod openai;
 pub mod scripted;
 pub mod simulated;

@@ -1,25 +1,16 @@
 //! What stands behind the face: the router, or in tests a script.
 
-use std::future::Future;
-use std::sync::Arc;
-
-use futures_util::Stream;
-
 use super::{ExplainAsk, Explained};
-use crate::domain::{Catalog, Refusal};
-use crate::flow::{Answered, Inbound, Out, Refused};
+use crate::domain::Refusal;
+use crate::edge::openai::Calls;
 
-/// Answers calls. Dropping what it returned means that the client has gone.
-pub trait Backend: Clone + Send + Sync + 'static {
-    /// The rest of a streamed answer.
-    type Body: Stream<Item = Out> + Send + Unpin + 'static;
-
-    /// Answers a call.
-    fn call(&self, inbound: Inbound) -> impl Future<Output = Result<Answered<Self::Body>, Refused>> + Send;
-
-    /// What there is.
-    fn catalog(&self) -> Arc<Catalog>;
-
-    /// Says what would be done with a call.
+/// Says what would be done with a call.
+pub trait Explains: Send + Sync + 'static {
+    /// Where it would go now, and why.
     fn explain(&self, ask: ExplainAsk) -> Result<Explained, Refusal>;
 }
+
+/// All that the face needs of the router.
+pub trait Backend: Calls + Explains {}
+
+impl<B: Calls + Explains> Backend for B {}

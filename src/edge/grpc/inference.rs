@@ -66,7 +66,7 @@ fn refused(refused: Refused) -> Status {
 
 #[tonic::async_trait]
 impl<B: Backend> v1::inference_server::Inference for Inference<B> {
-    type StreamGenerateStream = Pin<Box<dyn Stream<Item = <Events<B::Body> as Stream>::Item> + Send>>;
+    type StreamGenerateStream = Pin<Box<dyn Stream<Item = <Events<B::Relay> as Stream>::Item> + Send>>;
 
     async fn generate(
         &self,

@@ -18,23 +18,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::HeaderMap;
-use hyper::body::Incoming;
-use hyper_util::service::TowerToHyperService;
+use http::{HeaderMap, HeaderValue};
 use tokio::net::TcpListener;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
-pub use backend::Backend;
+pub use backend::{Backend, Explains};
 pub use explain::{ExplainAsk, Explained, Row, Term, Verdict};
 pub use health::Health;
 
 use crate::dialect::gridtie::DESCRIPTORS;
 use crate::dialect::gridtie::v1::inference_server::{InferenceServer, SERVICE_NAME};
 use crate::domain::{Refusal, TenantId};
-use crate::edge::listen::{self, Peer, Shutdown};
+use crate::edge::listen::{self, Peer, Shutdown, Tower};
 
 /// Finds out who asks, from the head of a call.
 pub type Authenticate = dyn Fn(&HeaderMap, &Peer) -> Result<TenantId, Refusal> + Send + Sync;
@@ -84,7 +83,8 @@ impl Face {
             .max_decoding_message_size(settings.max_message);
         let (health, health_service) = Health::new(&[SERVICE_NAME]);
         let mut routes =
-            Routes::new(Authenticated { inner: service, authenticate }).add_service(health_service);
+            Routes::new(Guarded { inner: service, authenticate, max_message: settings.max_message })
+                .add_service(health_service);
         if settings.reflection {
             let described = || {
                 tonic_reflection::server::Builder::configure()
@@ -99,42 +99,31 @@ impl Face {
         Ok((Self { routes: routes.prepare() }, health))
     }
 
+    /// The face as a tower service, for any listener that says who the [`Peer`] is.
+    pub fn into_routes(self) -> Routes {
+        self.routes
+    }
+
     /// Serves the face until it is shut down and every connection is closed.
     pub async fn serve(self, listener: TcpListener, settings: listen::Settings, shutdown: Shutdown) {
-        serve_routes(self.routes, listener, settings, shutdown).await;
+        listen::serve(listener, settings, shutdown, move |peer| Tower::new(self.routes.clone(), peer)).await;
     }
 }
 
-/// Serves gRPC routes: every request knows its [`Peer`].
-pub async fn serve_routes(
-    routes: Routes,
-    listener: TcpListener,
-    settings: listen::Settings,
-    shutdown: Shutdown,
-) {
-    let make = move |peer: Peer| {
-        let routes = routes.clone();
-        TowerToHyperService::new(tower::service_fn(move |request: http::Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer.clone());
-            routes.clone().oneshot(request)
-        }))
-    };
-    listen::serve(listener, settings, shutdown, make).await;
-}
-
-/// Lets a call in once it is known who asks: before its message is read, which costs memory.
+/// Lets a call in once it is known who asks: before its message is read, which costs memory. A message that turns out
+/// to be too large is answered in our words.
 #[derive(Clone)]
-struct Authenticated<S> {
+struct Guarded<S> {
     inner: S,
     authenticate: Arc<Authenticate>,
+    max_message: usize,
 }
 
-impl<S: NamedService> NamedService for Authenticated<S> {
+impl<S: NamedService> NamedService for Guarded<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<http::Request<Body>> for Authenticated<S>
+impl<S> Service<http::Request<Body>> for Guarded<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -155,7 +144,15 @@ where
         match found {
             Ok(tenant) => {
                 request.extensions_mut().insert(tenant);
-                Box::pin(self.inner.call(request))
+                let (answer, limit) = (self.inner.call(request), self.max_message as u64);
+                Box::pin(async move {
+                    let response = answer.await?;
+                    Ok(if too_large(&response) {
+                        status::of(&Refusal::TooLarge { limit }).into_http()
+                    } else {
+                        response
+                    })
+                })
             }
             Err(refusal) => {
                 let response = status::of(&refusal).into_http();
@@ -163,6 +160,12 @@ where
             }
         }
     }
+}
+
+/// The library says OUT_OF_RANGE for a message above its limit, and nothing of ours does.
+fn too_large<B>(response: &http::Response<B>) -> bool {
+    let out_of_range = HeaderValue::from(tonic::Code::OutOfRange as i32);
+    response.headers().get(Status::GRPC_STATUS) == Some(&out_of_range)
 }
 
 #[cfg(test)]
