@@ -14,14 +14,16 @@ mod read;
 mod schema;
 mod secret;
 mod settings;
+mod values;
 
 pub(crate) use lower::TYPICAL_INPUT;
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use quantity::spelt;
-pub(crate) use read::is_name;
+
 pub use schema::schema;
 pub use secret::{Reference, Secret, Surroundings, no_color};
-pub use settings::{Checked, Grpc, Limits, Listen, Log, LogFormat, Tls, UpstreamSettings};
+pub use settings::{Checked, Limits, Listen, Log, LogFormat, Tls, UpstreamSettings};
+pub(crate) use values::is_name;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::read::{Amount, At, Bytes, Name, Share, Within, record, words};
+use super::read::{At, record, words};
 use super::secret::Reference;
+use super::values::{Amount, Bytes, Name, Share, Within};
 use crate::domain::Timestamp;
 use crate::upstream::openai::Flavour;
 

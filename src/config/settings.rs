@@ -9,7 +9,7 @@ use super::secret::Secret;
 use crate::domain::Catalog;
 use crate::edge::{auth, listen};
 use crate::telemetry::LogSink;
-use crate::upstream::{openai, simulated};
+use crate::upstream::{grpc, openai, simulated};
 use crate::{discover, fleet, flow};
 
 /// A config that was found right.
@@ -85,20 +85,7 @@ pub enum UpstreamSettings {
     /// OpenAI's HTTP API.
     OpenAi(openai::Settings),
     /// `gridtie.v1.Inference`.
-    Grpc(Grpc),
-}
-
-/// Connections to a pool over gRPC.
-#[derive(Clone, Debug)]
-pub struct Grpc {
-    /// The key at the other end.
-    pub key: Option<Secret>,
-    /// Roots to trust, PEM; absent is the system's.
-    pub ca: Option<Secret>,
-    /// Loopback and private addresses may be dialled.
-    pub allow_private: bool,
-    /// Limit for connecting.
-    pub connect_timeout: Duration,
+    Grpc(grpc::Settings),
 }
 
 /// The most that one caller may ask of the router itself.

@@ -122,6 +122,18 @@ fn tls_files_that_do_not_fit_are_refused_when_the_config_is_checked() {
     assert!(!problems.render(false).contains("canary"));
 }
 
+#[test]
+fn roots_that_are_none_are_refused_when_the_config_is_checked() {
+    let text = cloud("https://api.example.com", "ca = \"env:CA\"");
+    let load_with = |ca: &str| {
+        let given = BTreeMap::from([("env:CA".to_owned(), ca.to_owned())]);
+        load_str("x.toml", &text, Path::new(""), &Surroundings::Given(given))
+    };
+    let problems = load_with("not PEM").unwrap_err();
+    assert!(problems.to_string().contains("x.toml:8:6: the pool `cloud` cannot be set up: ca"), "{problems}");
+    assert!(load_with(&rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap().cert.pem()).is_ok());
+}
+
 /// The messages of the warnings, and nothing is refused.
 fn warnings(text: &str) -> Vec<String> {
     loaded(text).warnings.list().iter().map(|problem| problem.message.clone()).collect()

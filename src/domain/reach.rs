@@ -19,8 +19,10 @@ pub enum Reach {
 }
 
 /// Metadata services outside the link-local range: they hand out the machine's own credentials.
-const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+const METADATA_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
 impl Reach {
     /// Of an address. IPv6 spellings of IPv4 addresses (mapped, NAT64) are judged as what they stand for.
@@ -50,7 +52,7 @@ impl Reach {
     }
 
     fn of_v6(ip: Ipv6Addr, first: u16) -> Self {
-        if first & 0xffc0 == 0xfe80 || ip.is_multicast() || ip.is_unspecified() || ip == METADATA_V6 {
+        if first & 0xffc0 == 0xfe80 || ip.is_multicast() || ip.is_unspecified() || METADATA_V6.contains(&ip) {
             Self::Forbidden
         } else if ip.is_loopback() {
             Self::Loopback
@@ -84,6 +86,8 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "fe80::1",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "192.0.0.192",
             "0.0.0.0",
             "::",
             "224.0.0.1",

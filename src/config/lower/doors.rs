@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Lower;
 use crate::config::raw;
-use crate::config::read::{At, Bytes};
+use crate::config::read::At;
 use crate::config::settings::{Limits, Listen, Log, LogFormat, Tls};
+use crate::config::values::Bytes;
 use crate::domain::{Tenant, TenantId};
 use crate::edge::auth::{self, ClientKey, KEY_PREFIX, KeyHash};
 use crate::flow;

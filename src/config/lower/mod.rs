@@ -15,8 +15,9 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::quantity::spelt;
 use super::raw;
-use super::read::{At, Name, unknown};
+use super::read::{At, unknown};
 use super::secret::{Reference, Secret, Surroundings};
+use super::values::Name;
 use crate::domain::{Class, ClassId};
 
 pub(crate) use whole::TYPICAL_INPUT;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::Lower;
 use super::pools::tenure;
 use crate::config::raw;
-use crate::config::read::{Amount, At, Name, unknown};
+use crate::config::read::{At, unknown};
+use crate::config::values::{Amount, Name};
 use crate::domain::{AskKind, Capabilities, Model, ModelId, Offer, OfferId, PoolId, Price, Prices, Tenure};
 
 /// A [`ModelId`] is 16 bits; metrics and tables are kept for each model.

@@ -5,16 +5,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::Lower;
 use crate::config::origin::Origin;
 use crate::config::quantity::spelt;
 use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
-use crate::config::settings::{Grpc, UpstreamSettings};
+use crate::config::settings::UpstreamSettings;
 use crate::discover::{self, DnsName};
 use crate::domain::{Address, ContactWindow, EnginePrior, Pool, Reach, Tenure, Timestamp};
 use crate::engine;
-use crate::upstream::{openai, simulated};
+use crate::upstream::{grpc, openai, simulated};
 
 /// A pool with more endpoints than this is a mistake, or several pools.
 const ENDPOINTS_MAX: usize = 256;
@@ -67,6 +69,14 @@ pub(super) struct Lowered {
     pub pool: Pool,
     pub upstream: UpstreamSettings,
     pub endpoints: discover::Endpoints,
+}
+
+/// What the settings of every pool over a network have in common.
+struct Way {
+    key: Option<SecretString>,
+    ca_pem: Option<String>,
+    allow_private: bool,
+    connect_timeout: Duration,
 }
 
 impl Lower<'_> {
@@ -194,21 +204,42 @@ impl Lower<'_> {
                 _ => "it is `http://host:port`, without user and password".to_owned(),
             });
         }
-        let Grpc { key, ca, allow_private, connect_timeout } = self.grpc(raw);
-        openai::Settings {
+        let Way { key, ca_pem, allow_private, connect_timeout } = self.way(raw);
+        let settings = openai::Settings {
             flavour: raw.flavour.unwrap_or_default(),
             base_path: raw.base_path.as_ref().map(|path| path.value.clone()),
-            key: key.map(|key| key.value().clone()),
-            ca_pem: ca.map(|pem| pem.expose().to_owned()),
+            key,
+            ca_pem,
             proxy: raw.egress_proxy.as_ref().map(|proxy| proxy.value.clone()),
             allow_private,
             connect_timeout,
             ..openai::Settings::default()
+        };
+        self.roots_work(raw, || openai::OpenAi::new(&settings).map_err(|e| e.to_string()).map(drop));
+        settings
+    }
+
+    fn grpc(&mut self, raw: &raw::Pool) -> grpc::Settings {
+        let Way { key, ca_pem, allow_private, connect_timeout } = self.way(raw);
+        let settings =
+            grpc::Settings { key, ca_pem, allow_private, connect_timeout, ..grpc::Settings::default() };
+        self.roots_work(raw, || grpc::Gridtie::new(&settings).map_err(|e| e.to_string()).map(drop));
+        settings
+    }
+
+    /// Roots are only known to be right when somebody parses them.
+    fn roots_work(&mut self, raw: &raw::Pool, build: impl FnOnce() -> Result<(), String>) {
+        let Some(ca) = raw.ca.as_ref().filter(|_| !self.surroundings.unread()) else { return };
+        // A reference that could not be read was noted already.
+        let read = self.surroundings.read(&ca.value, self.folder).is_ok();
+        if let Some(why) = read.then(|| build().err()).flatten() {
+            let message = format!("the pool `{}` cannot be set up: {why}", raw.name.value.0);
+            self.error(ca.span.clone(), message);
         }
     }
 
     /// What every pool over a network has.
-    fn grpc(&mut self, raw: &raw::Pool) -> Grpc {
+    fn way(&mut self, raw: &raw::Pool) -> Way {
         let connect_timeout = raw.connect.as_ref().map_or(CONNECT_USUAL, |d| d.value);
         if connect_timeout.is_zero() || connect_timeout > Duration::from_secs(60) {
             self.error(raw.place.key("connect"), "expected a time above zero and at most 60s");
@@ -223,7 +254,12 @@ impl Lower<'_> {
             );
             self.error(reference.span.clone(), message);
         }
-        Grpc { key, ca: self.secret_if(raw.ca.as_ref()), allow_private: allow_private(raw), connect_timeout }
+        Way {
+            key: key.map(|key| key.value().clone()),
+            ca_pem: self.secret_if(raw.ca.as_ref()).map(|pem| pem.expose().to_owned()),
+            allow_private: allow_private(raw),
+            connect_timeout,
+        }
     }
 
     fn endpoints(&mut self, raw: &raw::Pool) -> discover::Endpoints {

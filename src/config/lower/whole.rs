@@ -105,7 +105,7 @@ impl Lower<'_> {
         let own = [parts.listen.grpc, parts.listen.http, parts.listen.admin];
         for text in file.pool.iter().flat_map(|pool| &pool.endpoints) {
             let Ok(origin) = crate::config::origin::Origin::parse(&text.value) else { continue };
-            let ip = if &*origin.host == "localhost" { "127.0.0.1" } else { &*origin.host }.parse().ok();
+            let ip = if &*origin.host == "localhost" { "127.0.0.1" } else { &origin.host }.parse().ok();
             let ours = own.iter().flatten().any(|listener| {
                 listener.port() == origin.port
                     && ip.is_some_and(|ip: std::net::IpAddr| {
