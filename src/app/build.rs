@@ -21,9 +21,10 @@ pub fn router(checked: &Checked, clock: Clock, seed: u64, log: LogWriter) -> any
     for (i, endpoints) in checked.endpoints.iter().enumerate() {
         fleet.set_endpoints(PoolId(i as u16), &endpoints.fixed, now);
     }
-    let upstreams = catalog.pools.iter().zip(&checked.upstreams).map(|(pool, settings)| {
-        upstream(settings, &clock).with_context(|| format!("pool `{}`", pool.name))
-    });
+    let upstreams =
+        catalog.pools.iter().zip(&checked.upstreams).map(|(pool, settings)| {
+            upstream(settings, &clock).with_context(|| format!("pool `{}`", pool.name))
+        });
     Ok(Router::new(Parts {
         fleet,
         upstreams: upstreams.collect::<anyhow::Result<_>>()?,

@@ -62,7 +62,9 @@ pub async fn bind(router: Router, checked: Checked, seed: u64) -> anyhow::Result
 async fn open(name: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await;
-    listener.map(Some).with_context(|| format!("cannot listen on {address} ({name}): is something else there?"))
+    listener
+        .map(Some)
+        .with_context(|| format!("cannot listen on {address} ({name}): is something else there?"))
 }
 
 /// How quickly to go down.
@@ -101,16 +103,25 @@ impl Server {
         let mut background = JoinSet::new();
         let data = data_settings(&checked)?;
         let health = match grpc {
-            Some(listener) => {
-                Some(spawn_grpc(&mut servers, listener, &router, &gate, &checked, data.clone(), shutdown.clone())?)
-            }
+            Some(listener) => Some(spawn_grpc(
+                &mut servers,
+                listener,
+                &router,
+                &gate,
+                &checked,
+                data.clone(),
+                shutdown.clone(),
+            )?),
             None => None,
         };
         if let Some(listener) = http {
             spawn_http(&mut servers, listener, &router, &gate, &checked, data, shutdown.clone());
         }
         if let Some(listener) = admin {
-            let settings = listen::Settings { tls: tls(checked.listen.admin_tls.as_ref())?, ..listen::Settings::default() };
+            let settings = listen::Settings {
+                tls: tls(checked.listen.admin_tls.as_ref())?,
+                ..listen::Settings::default()
+            };
             spawn_admin(&mut background, listener, &router, &gate, settings, admin_shutdown.clone())?;
         }
         spawn_upkeep(&mut background, &router, &checked, seed);
@@ -173,7 +184,8 @@ fn spawn_grpc(
 ) -> anyhow::Result<grpc::Health> {
     let gate = gate.clone();
     let who = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
-    let face = grpc::Settings { max_message: checked.limits.body as usize, reflection: checked.listen.reflection };
+    let face =
+        grpc::Settings { max_message: checked.limits.body as usize, reflection: checked.listen.reflection };
     let (face, health) = grpc::Face::new(router.clone(), who, face)?;
     let settings = listen::Settings { max_streams: settings.max_streams.max(grpc::MAX_STREAMS), ..settings };
     servers.spawn(face.serve(listener, settings, shutdown));
@@ -191,7 +203,7 @@ fn spawn_http(
 ) {
     let gate = gate.clone();
     let who: openai::Auth = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
-    let limits = openai::Limits { body: checked.limits.body, ..openai::Limits::default() };
+    let limits = openai::Limits { body: checked.limits.body as usize, ..openai::Limits::default() };
     let face = openai::Face::new(router.clone(), who, limits);
     servers.spawn(listen::serve(listener, settings, shutdown, move |peer| face.connection(peer)));
 }
@@ -230,7 +242,8 @@ fn readiness(router: &Router) -> Readiness {
     if status.pools.iter().any(serves) {
         return Readiness::Ready;
     }
-    let states: Vec<String> = status.pools.iter().map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
+    let states: Vec<String> =
+        status.pools.iter().map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
     Readiness::NothingServes(states.join(", "))
 }
 
@@ -240,7 +253,11 @@ fn spawn_upkeep(tasks: &mut JoinSet<()>, router: &Router, checked: &Checked, see
         let router = router.clone();
         let tell = move |pool: PoolId, addresses: Vec<_>| {
             let now = router.clock().now();
-            tracing::info!(pool = &*router.catalog().pool(pool).name, endpoints = addresses.len(), "endpoints found");
+            tracing::info!(
+                pool = &*router.catalog().pool(pool).name,
+                endpoints = addresses.len(),
+                "endpoints found"
+            );
             router.with_fleet(|fleet| fleet.set_endpoints(pool, &addresses, now));
         };
         let seed = seed.wrapping_add(i as u64);

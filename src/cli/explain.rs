@@ -11,8 +11,8 @@ use super::{EXIT_CONFIG, Paint, load};
 use crate::app;
 use crate::clock::Clock;
 use crate::domain::request::AskKind;
-use crate::domain::{Body, Capabilities, Hints, Refusal, Request, TenantId};
-use crate::flow::Inbound;
+use crate::domain::{Body, Capabilities, Hints, Request, TenantId};
+use crate::flow::{Inbound, resolve};
 use crate::telemetry::{LogSink, LogWriter};
 
 /// Say where a call would go and why, from a config (nothing is sent).
@@ -58,7 +58,10 @@ pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Exi
     let inbound = inbound(args, &checked.catalog)?;
     let explanation = runtime.block_on(async {
         let router = app::router(&checked, Clock::system(), 0, LogWriter::new(LogSink::Off)?)?;
-        router.explain(&inbound).map_err(|refusal| anyhow::anyhow!(said(&refusal)))
+        let now = router.clock().now();
+        let facts = resolve(&checked.catalog, router.next_id(), now.mono, &inbound)
+            .map_err(|refusal| anyhow::anyhow!(crate::edge::status::wire(&refusal).message))?;
+        anyhow::Ok(router.with_fleet(|fleet| fleet.explain(&facts, now)))
     })?;
     write!(out, "{explanation}")?;
     Ok(ExitCode::SUCCESS)
@@ -109,8 +112,4 @@ fn inbound(args: &Args, catalog: &crate::domain::Catalog) -> anyhow::Result<Inbo
         timeout: None,
         client_retry: false,
     })
-}
-
-fn said(refusal: &Refusal) -> String {
-    crate::edge::status::wire(refusal).message
 }

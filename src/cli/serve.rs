@@ -108,10 +108,7 @@ impl Signals {
     fn split(&mut self) -> (Told<'_>, Told<'_>) {
         let [t1, t2] = &mut self.terminate;
         let [i1, i2] = &mut self.interrupt;
-        (
-            Told { terminate: t1, interrupt: i1, times: 1 },
-            Told { terminate: t2, interrupt: i2, times: 2 },
-        )
+        (Told { terminate: t1, interrupt: i1, times: 1 }, Told { terminate: t2, interrupt: i2, times: 2 })
     }
 }
 

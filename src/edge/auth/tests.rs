@@ -72,11 +72,7 @@ fn admin_needs_loopback_or_the_token() {
         gate().admin(far, &headers(&[("authorization", "Bearer admin")])),
         Err(Refusal::Unauthenticated)
     );
-    assert_eq!(
-        gate().admin(loopback, &headers(&[])),
-        Err(Refusal::Unauthenticated),
-        "a token is for everybody"
-    );
+    assert_eq!(gate().admin(loopback, &headers(&[])), Ok(()), "whoever is here may");
 }
 
 #[test]
