@@ -206,7 +206,8 @@ async fn a_stream_that_broke_ends_with_an_error_and_never_with_done() {
         Out::Broken(Broken { code: "stream_interrupted", failure, tokens_delivered: 42, bill: bill() })
     };
     let canonical = || Out::Piece(PieceBody::Canonical(smallvec![text("he")]));
-    let cases: [(fn() -> Out, Option<fn() -> Out>); 3] = [
+    type Made = fn() -> Out;
+    let cases: [(Made, Option<Made>); 3] = [
         (|| piece("data: {}\n\n"), Some(broken)),
         (canonical, Some(broken)),
         (|| piece("data: {}\n\n"), None),
@@ -306,7 +307,6 @@ async fn a_bug_costs_one_request() {
 }
 
 /// Calls that never end; each gives the test what is dropped with it.
-
 struct Stuck(mpsc::UnboundedSender<oneshot::Receiver<()>>);
 
 impl Calls for Stuck {
