@@ -273,7 +273,6 @@ async fn no_name_can_break_out_of_a_header_or_of_json() {
 }
 
 /// Written apart, the second would wait for the first to be acknowledged wherever Nagle's algorithm is at work.
-
 #[tokio::test]
 async fn the_head_and_the_first_event_leave_together() {
     let address = serve(|_| Ok(stream(vec![piece("data: first\n\n"), Out::End(bill())]))).await;
