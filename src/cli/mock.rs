@@ -48,7 +48,7 @@ pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Exi
         return Ok(ExitCode::from(EXIT_CONFIG));
     }
     let mut placed = Vec::with_capacity(pools.len());
-    for (i, (_, settings)) in pools.into_iter().enumerate() {
+    for (i, settings) in pools.into_iter().enumerate() {
         let at = |from: u16| {
             let port = u16::try_from(i).ok().and_then(|i| from.checked_add(i));
             port.map(|port| SocketAddr::new(args.host, port)).context("more pools than ports")

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Checked, UpstreamSettings};
-use crate::domain::{Address, AttemptNo, CallId, Duration, PoolId, Request};
+use crate::domain::{Address, AttemptNo, CallId, Duration, Failure, Request};
 use crate::engine::draw::mix;
 use crate::upstream::simulated::{Settings, Simulated};
 use crate::upstream::{Attempt, Reply, Upstream};
@@ -124,12 +124,12 @@ impl Mock {
 }
 
 impl Served {
+    /// An id that no call had yet.
     fn next_id(&self) -> CallId {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        CallId(mix(self.pool.settings().seed, number))
+        CallId(mix(self.pool.settings().seed, self.calls.fetch_add(1, Ordering::Relaxed)))
     }
 
-    async fn call(&self, request: Request, model: &str) -> (CallId, Result<Reply, crate::domain::Failure>) {
+    async fn call(&self, request: Request, model: &str) -> (CallId, Result<Reply, Failure>) {
         let call = self.next_id();
         let model: Arc<str> = Arc::from(model);
         let attempt = Attempt {
@@ -152,10 +152,10 @@ impl Served {
 }
 
 /// The simulated pools of a config.
-pub fn simulated_pools(checked: &Checked) -> Vec<(PoolId, Settings)> {
-    let of = |(i, upstream): (usize, &UpstreamSettings)| match upstream {
-        UpstreamSettings::Simulated(settings) => Some((PoolId(u16::try_from(i).ok()?), settings.clone())),
+pub fn simulated_pools(checked: &Checked) -> Vec<Settings> {
+    let of = |upstream: &UpstreamSettings| match upstream {
+        UpstreamSettings::Simulated(settings) => Some(settings.clone()),
         UpstreamSettings::OpenAi(_) | UpstreamSettings::Grpc(_) => None,
     };
-    checked.upstreams.iter().enumerate().filter_map(of).collect()
+    checked.upstreams.iter().filter_map(of).collect()
 }

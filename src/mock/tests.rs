@@ -242,7 +242,7 @@ async fn a_cut_grpc_stream_ends_with_a_status_and_not_as_completed() {
 fn the_embedded_config_has_pools_to_mock() {
     let pools = simulated_pools(&crate::config::embedded());
     assert!(!pools.is_empty());
-    for (_, settings) in pools {
+    for settings in pools {
         assert!(!settings.engines.is_empty() && !settings.models.is_empty(), "{settings:?}");
     }
 }
