@@ -197,7 +197,8 @@ impl Relay {
         if trimmed.is_empty() {
             // A comment. Before the first content it would only hold the client's connection open, which is the
             // face's business; after it, it is the provider's keep-alive.
-            if self.content > 0 && self.terms.form == Form::Bytes {
+            let comment = matches!(out.source.get(event.range.start), Some(b':' | b'\n' | b'\r'));
+            if comment && self.content > 0 && self.terms.form == Form::Bytes {
                 out.keep(event.range.clone());
             }
             return ControlFlow::Continue(());
