@@ -1,10 +1,13 @@
 //! The commands, one file each. A command gets its arguments parsed and writes to what it is given, so that a test can
 //! read it; what it returns is the exit code.
 
+pub mod admin;
 pub mod check;
+pub mod drain;
 pub mod key;
 pub mod mock;
 pub mod schema;
+pub mod status;
 
 /// Exit code of a config that is refused.
 pub const EXIT_CONFIG: u8 = 2;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Served;
 use crate::domain::{AskKind, CallId, Catalog, Failure, Model, Refusal, TenantId, Timestamp, Usage, Usd};
-use crate::edge::grpc::{ExplainAsk, Explains, Explained, Face, Settings};
+use crate::edge::grpc::{ExplainAsk, Explained, Explains, Face, Settings};
 use crate::edge::listen::{self, Shutdown};
 use crate::edge::openai::Calls;
 use crate::flow::{Answered, Bill, Broken, Head, Inbound, Out, Refused};
