@@ -1,12 +1,15 @@
 //! The commands, one file each. A command gets its arguments parsed and writes to what it is given, so that a test can
 //! read it; what it returns is the exit code.
 
+pub mod admin;
 pub mod check;
+pub mod drain;
 pub mod explain;
 pub mod key;
 pub mod mock;
 pub mod schema;
 pub mod serve;
+pub mod status;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -32,6 +35,11 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Status(status::Args),
+    /// Send no new calls to a pool; those under way finish
+    Drain(drain::Args),
+    /// Let a drained pool come back, with a slow start
+    Resume(drain::Args),
     Explain(explain::Args),
     Mock(mock::Args),
     /// Make client keys
@@ -60,6 +68,9 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
     match command {
         Command::Serve(args) => serve::run(&args, paint, out),
         Command::Check(args) => check::run(&args, paint, out),
+        Command::Status(args) => status::run(&args, paint, out),
+        Command::Drain(args) => drain::drain(&args, out),
+        Command::Resume(args) => drain::resume(&args, out),
         Command::Explain(args) => explain::run(&args, paint, out),
         Command::Mock(args) => mock::run(&args, paint, out),
         Command::Key(key::Command::New(args)) => key::new(&args, app::seed::random_key(), out),

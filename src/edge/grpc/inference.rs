@@ -54,12 +54,10 @@ fn embed(mut message: v1::EmbedRequest) -> Result<(Asked, Hinted), FieldError> {
     Ok((request::embed(message)?, hinted))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn wrong(error: FieldError) -> Status {
     status::of(&error.into())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn refused(refused: Refused) -> Status {
     status::refused(&refused)
 }

@@ -16,6 +16,7 @@ pub(super) const fn role_to_wire(role: Role) -> v1::Role {
 
 /// A request as another Gridtie reads it.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made, sent and gone: never kept in numbers")]
 pub enum Encoded {
     /// For Generate and StreamGenerate.
     Generate(v1::GenerateRequest),

@@ -1,0 +1,261 @@
+//! `gridtie status`: pools, offers and endpoints of a running router, as tables.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
+
+use super::Paint;
+use super::admin::{Reach, block_on};
+use crate::dialect::gridtie::v1;
+
+/// Pools, health, load and prices of a running router.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// List every endpoint, not only those that are not healthy
+    #[arg(long)]
+    pub endpoints: bool,
+    /// Which router.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// Asks, and writes the tables.
+pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let list = block_on(async {
+        let router = args.reach.connect().await?;
+        let ask = v1::ListPoolsRequest {};
+        router.ask(ask, |mut client, ask| async move { client.list_pools(ask).await }).await
+    })?;
+    out.write_all(render(&list, args.endpoints, paint).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tables as text.
+fn render(list: &v1::ListPoolsResponse, all_endpoints: bool, paint: Paint) -> String {
+    let mut text = format!("gridtie {}", list.version);
+    text.push_str(if list.draining { ", going down\n\n" } else { "\n\n" });
+    text.push_str(&pools(list, paint));
+    text.push('\n');
+    text.push_str(&offers(list, paint));
+    if let Some(endpoints) = endpoints(list, all_endpoints, paint) {
+        text.push('\n');
+        text.push_str(&endpoints);
+    }
+    text
+}
+
+fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
+    let mut table = table(
+        paint,
+        &["POOL", "TENURE", "REGION", "STATE", "<IN FLIGHT", "<USED", "<ENDPOINTS", "<SERVED", "<FAILED"],
+    );
+    for pool in &list.pools {
+        let tenure = match pool.tenure() {
+            v1::Tenure::Owned => "owned",
+            v1::Tenure::Metered => "metered",
+            v1::Tenure::Unspecified => "-",
+        };
+        let in_flight = match pool.max_in_flight {
+            Some(max) => format!("{}/{max}", pool.in_flight),
+            None => pool.in_flight.to_string(),
+        };
+        let used = pool.utilisation.map_or_else(nothing, |used| format!("{:.0} %", 100.0 * used));
+        let healthy = pool.endpoints.iter().filter(|endpoint| endpoint.state() == v1::State::Healthy).count();
+        table.add_row([
+            Cell::new(&pool.name),
+            Cell::new(tenure),
+            Cell::new(if pool.region.is_empty() { "-" } else { &pool.region }),
+            state(pool.state()),
+            Cell::new(in_flight),
+            Cell::new(used),
+            Cell::new(format!("{healthy}/{}", pool.endpoints.len())),
+            Cell::new(pool.served),
+            Cell::new(pool.failed),
+        ]);
+    }
+    finished(&table)
+}
+
+fn offers(list: &v1::ListPoolsResponse, paint: Paint) -> String {
+    let mut table = table(
+        paint,
+        &["MODEL", "POOL", "STATE", "<$/M IN", "<$/M OUT", "<FIRST TOKEN", "<TOKENS/S", "<ERRORS"],
+    );
+    let mut rows: Vec<(&v1::PoolStatus, &v1::OfferStatus)> =
+        list.pools.iter().flat_map(|pool| pool.offers.iter().map(move |offer| (pool, offer))).collect();
+    // By model, because that is what pools compete for; the order of pools stays.
+    rows.sort_by(|a, b| a.1.model.cmp(&b.1.model));
+    for (pool, offer) in rows {
+        let prices = offer.prices.unwrap_or_default();
+        table.add_row([
+            Cell::new(&offer.model),
+            Cell::new(&pool.name),
+            state(offer.state()),
+            Cell::new(price(prices.input_usd_per_million)),
+            Cell::new(price(prices.output_usd_per_million)),
+            Cell::new(span(offer.ttft)),
+            Cell::new(rate(offer.time_per_token)),
+            Cell::new(format!("{:.1} %", 100.0 * offer.error_rate)),
+        ]);
+    }
+    finished(&table)
+}
+
+/// Endpoints that need a look, or all of them.
+fn endpoints(list: &v1::ListPoolsResponse, all: bool, paint: Paint) -> Option<String> {
+    let mut table = table(paint, &["ENDPOINT", "POOL", "STATE", "<IN FLIGHT", "<QUEUED"]);
+    for pool in &list.pools {
+        for endpoint in pool.endpoints.iter().filter(|e| all || e.state() != v1::State::Healthy) {
+            table.add_row([
+                Cell::new(&endpoint.address),
+                Cell::new(&pool.name),
+                state(endpoint.state()),
+                Cell::new(endpoint.in_flight),
+                Cell::new(format!("{:.2} s", endpoint.queued_work_s)),
+            ]);
+        }
+    }
+    (!table.is_empty()).then(|| finished(&table))
+}
+
+/// A table without lines. A column whose head begins with `<` holds numbers, which line up at the right.
+fn table(paint: Paint, heads: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    match paint {
+        Paint::Plain => table.force_no_tty(),
+        Paint::Colour => table.enforce_styling(),
+    };
+    let head = |head: &&str| Cell::new(head.trim_start_matches('<')).add_attribute(Attribute::Dim);
+    table.set_header(heads.iter().map(head).collect::<Vec<_>>());
+    for (column, head) in table.column_iter_mut().zip(heads) {
+        column.set_padding((0, 2));
+        if head.starts_with('<') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn finished(table: &Table) -> String {
+    let mut text: String =
+        table.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect();
+    if table.is_empty() {
+        text.push_str("none\n");
+    }
+    text
+}
+
+fn state(state: v1::State) -> Cell {
+    let (word, colour) = match state {
+        v1::State::Healthy => ("healthy", Some(Color::Green)),
+        v1::State::SlowStart => ("slow start", Some(Color::Yellow)),
+        v1::State::Probation => ("probation", Some(Color::Yellow)),
+        v1::State::Cooldown => ("cooldown", Some(Color::Yellow)),
+        v1::State::Leaving => ("leaving", Some(Color::Yellow)),
+        v1::State::Ejected => ("ejected", Some(Color::Red)),
+        v1::State::Disabled => ("disabled", Some(Color::Red)),
+        v1::State::Empty => ("no endpoints", Some(Color::Red)),
+        v1::State::NoContact => ("no contact", Some(Color::Cyan)),
+        v1::State::Drained => ("drained", Some(Color::Cyan)),
+        v1::State::Unspecified => ("unknown", None),
+    };
+    let cell = Cell::new(word);
+    match colour {
+        Some(colour) => cell.fg(colour),
+        None => cell,
+    }
+}
+
+/// Committed capacity has no price; small prices keep their digits.
+fn price(usd_per_million: f64) -> String {
+    if usd_per_million == 0.0 { nothing() } else { format!("{usd_per_million:.3}") }
+}
+
+fn span(span: Option<prost_types::Duration>) -> String {
+    let span = span.and_then(|span| Duration::try_from(span).ok());
+    span.map_or_else(nothing, |span| format!("{:.0} ms", span.as_secs_f64() * 1e3))
+}
+
+fn rate(each: Option<prost_types::Duration>) -> String {
+    let each = each.and_then(|each| Duration::try_from(each).ok()).filter(|each| !each.is_zero());
+    each.map_or_else(nothing, |each| format!("{:.0}", each.as_secs_f64().recip()))
+}
+
+fn nothing() -> String {
+    "-".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> v1::ListPoolsResponse {
+        let millis = |ms: i32| Some(prost_types::Duration { seconds: 0, nanos: ms * 1_000_000 });
+        let offer = |price: f64| v1::OfferStatus {
+            model: "chat".to_owned(),
+            state: v1::State::Healthy.into(),
+            prices: Some(v1::Prices {
+                input_usd_per_million: price,
+                output_usd_per_million: 4.0 * price,
+                ..Default::default()
+            }),
+            ttft: millis(250),
+            time_per_token: millis(20),
+            error_rate: 0.004,
+            ..Default::default()
+        };
+        let endpoint = |address: &str, state: v1::State| v1::EndpointStatus {
+            address: address.to_owned(),
+            state: state.into(),
+            ..Default::default()
+        };
+        let pool = |name: &str, state: v1::State, price| v1::PoolStatus {
+            name: name.to_owned(),
+            tenure: v1::Tenure::Owned.into(),
+            state: state.into(),
+            in_flight: 12,
+            max_in_flight: Some(100),
+            utilisation: Some(0.255),
+            offers: vec![offer(price)],
+            ..Default::default()
+        };
+        let mut first = pool("owned-west", v1::State::Drained, 0.0);
+        first.endpoints =
+            vec![endpoint("http://a", v1::State::Healthy), endpoint("http://b", v1::State::Ejected)];
+        v1::ListPoolsResponse {
+            pools: vec![first, pool("cloud", v1::State::Healthy, 0.6)],
+            version: "1.2.3".to_owned(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_tables_line_up_and_hold_what_an_operator_looks_for() {
+        let text = render(&list(), false, Paint::Plain);
+        let expected = "\
+gridtie 1.2.3
+
+POOL        TENURE  REGION  STATE    IN FLIGHT  USED  ENDPOINTS  SERVED  FAILED
+owned-west  owned   -       drained     12/100  26 %        1/2       0       0
+cloud       owned   -       healthy     12/100  26 %        0/0       0       0
+
+MODEL  POOL        STATE    $/M IN  $/M OUT  FIRST TOKEN  TOKENS/S  ERRORS
+chat   owned-west  healthy       -        -       250 ms        50   0.4 %
+chat   cloud       healthy   0.600    2.400       250 ms        50   0.4 %
+
+ENDPOINT  POOL        STATE    IN FLIGHT  QUEUED
+http://b  owned-west  ejected          0  0.00 s
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn colours_are_for_those_who_want_them() {
+        assert!(!render(&list(), true, Paint::Plain).contains('\u{1b}'));
+        let coloured = render(&list(), true, Paint::Colour);
+        assert!(coloured.contains('\u{1b}') && coloured.contains("http://a"));
+    }
+}
