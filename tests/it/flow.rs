@@ -220,7 +220,6 @@ async fn every_account_is_closed_exactly_once_under_random_faults() {
     world.router.all_closed().await;
     assert_eq!(world.kept.0.lock().unwrap().len(), 200);
     let now = world.router.clock().now();
-    let load: u32 =
-        world.router.with_fleet(|f| f.status(now).pools.iter().map(|p| p.in_flight).sum());
+    let load: u32 = world.router.with_fleet(|f| f.status(now).pools.iter().map(|p| p.in_flight).sum());
     assert_eq!(load, 0, "load is left over from calls that are long closed");
 }
