@@ -119,10 +119,11 @@ fn fleet((pools, endpoints): (u16, usize)) -> (Fleet, SmallRng) {
             fleet.ended(&facts, ticket, AttemptEnd::Ok { usage }, at(now + 4.0));
         }
     }
+    fleet.tick(at(20.0));
     (fleet, rng)
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 1000)]
 fn decide(bencher: Bencher<'_, '_>, size: (u16, usize)) {
     let (mut fleet, mut rng) = fleet(size);
     let mut i = 0;
@@ -133,7 +134,7 @@ fn decide(bencher: Bencher<'_, '_>, size: (u16, usize)) {
     });
 }
 
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 1000)]
 fn decide_again_after_a_failure(bencher: Bencher<'_, '_>, size: (u16, usize)) {
     let (mut fleet, mut rng) = fleet(size);
     let call = facts(1);
@@ -144,7 +145,7 @@ fn decide_again_after_a_failure(bencher: Bencher<'_, '_>, size: (u16, usize)) {
 }
 
 /// Decide, start, first token, end: all that the fleet does for a call.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 1000)]
 fn whole_call(bencher: Bencher<'_, '_>, size: (u16, usize)) {
     let (mut fleet, mut rng) = fleet(size);
     let mut i = 0;
@@ -163,7 +164,7 @@ fn whole_call(bencher: Bencher<'_, '_>, size: (u16, usize)) {
 }
 
 /// Nobody may serve it: the slowest refusal, with all reasons in words.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_count = 1000)]
 fn shed(bencher: Bencher<'_, '_>, size: (u16, usize)) {
     let (mut fleet, mut rng) = fleet(size);
     let mut call = facts(1);

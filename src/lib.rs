@@ -2,6 +2,7 @@
 //!
 //! The house has seven floors; a module uses only the floors below its own (`tests/it/tidy.rs` checks it).
 
+pub mod app;
 pub mod call;
 pub mod cli;
 pub mod clock;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `gridtie` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gridtie::cli::main()
+}

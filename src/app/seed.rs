@@ -7,3 +7,9 @@ use rand::RngExt;
 pub fn entropy() -> u64 {
     rand::rng().random()
 }
+
+/// 256 fresh bits for a client key.
+#[expect(clippy::disallowed_methods, reason = "this is the place that may")]
+pub fn random_key() -> [u8; 32] {
+    rand::rng().random()
+}

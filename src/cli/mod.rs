@@ -2,12 +2,87 @@
 //! read it; what it returns is the exit code.
 
 pub mod check;
+pub mod explain;
 pub mod key;
 pub mod mock;
+pub mod pools;
 pub mod schema;
+pub mod serve;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::config::{self, Checked, Problems};
 
 /// Exit code of a config that is refused.
 pub const EXIT_CONFIG: u8 = 2;
+
+/// A router for inference requests: each goes where it is served best for the money.
+#[derive(Parser, Debug)]
+#[command(name = "gridtie", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Serve(serve::Args),
+    Check(check::Args),
+    Status(pools::Status),
+    Drain(pools::Drain),
+    Resume(pools::Resume),
+    Explain(explain::Args),
+    Mock(mock::Args),
+    /// Make client keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Print the JSON Schema of the config, for editors
+    Schema,
+}
+
+/// Parses the command line, runs the command, and says what went wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let paint = Paint::of(&io::stdout());
+    match run(cli.command, paint, &mut io::stdout().lock()) {
+        Ok(code) => code,
+        // Whoever read our output has gone: nothing is wrong here.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _nobody_to_tell = writeln!(io::stderr(), "gridtie: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(&args, paint, out),
+        Command::Check(args) => check::run(&args, paint, out),
+        Command::Status(args) => pools::status(&args, paint, out),
+        Command::Drain(args) => pools::drain(&args, paint, out),
+        Command::Resume(args) => pools::resume(&args, paint, out),
+        Command::Explain(args) => explain::run(&args, paint, out),
+        Command::Mock(args) => mock::run(&args, paint, out),
+        Command::Key(key::Command::New(args)) => key::new(&args, app::seed::random_key(), out),
+        Command::Schema => schema::run(out),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    error.chain().any(|cause| io(cause) == Some(io::ErrorKind::BrokenPipe))
+}
+
+/// The config of that path, or the embedded one.
+fn load(path: Option<&Path>) -> Result<Checked, Problems> {
+    path.map_or_else(|| Ok(config::embedded()), config::load)
+}
 
 /// Whether to colour what is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

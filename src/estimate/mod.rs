@@ -12,7 +12,7 @@ pub mod tokens;
 
 pub use line::Line;
 pub use mean::Mean;
-pub use offer::{FirstToken, OfferEstimate, Reading, nominal_work_s};
+pub use offer::{Digest, FirstToken, OfferEstimate, Reading, nominal_work_s};
 pub use tail::Tail;
 
 /// How long estimates remember.

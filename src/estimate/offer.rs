@@ -7,6 +7,8 @@ use crate::domain::{EnginePrior, Instant};
 #[derive(Clone, Debug)]
 pub struct OfferEstimate {
     at: Instant,
+    digest: Digest,
+    digested: Instant,
     line: Line,
     tail: Tail,
     tpot: Mean,
@@ -21,9 +23,19 @@ const PREFILL_MIN_S: f64 = 1e-6;
 /// Fewer output tokens say nothing about the time per token.
 const TPOT_MIN_TOKENS: u64 = 8;
 
+/// A digest of this age is as good as a new one: in half a second samples lose half a per cent of their weight.
+const FRESH_S: f64 = 0.5;
+
 /// The estimates as they are at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {
+    digest: Digest,
+    tail: &'a Tail,
+}
+
+/// What a decision reads, worked out once a sample instead of once a look.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Digest {
     /// Time to first token with no prompt and no queue, in seconds, network included.
     pub base_s: f64,
     /// Real seconds per second of nominal prefill work.
@@ -34,7 +46,6 @@ pub struct Reading<'a> {
     pub p_err: f64,
     /// Share of a warm prefix that is really found in the cache.
     pub hit: f64,
-    tail: &'a Tail,
     fade: f64,
     prior_samples: f64,
 }
@@ -42,12 +53,19 @@ pub struct Reading<'a> {
 impl Reading<'_> {
     /// The probability that what is expected to take `expected_s` takes longer than `limit_s`.
     pub fn p_late(&self, limit_s: f64, expected_s: f64) -> f64 {
-        self.tail.beyond(limit_s / expected_s.max(1e-6), self.fade, self.prior_samples)
+        self.tail.beyond(limit_s / expected_s.max(1e-6), self.digest.fade, self.digest.prior_samples)
     }
 
     /// What `expected_s` may become in all but one case of a hundred.
     pub fn p99(&self, expected_s: f64) -> f64 {
-        expected_s * self.tail.quantile(0.01, self.fade, self.prior_samples)
+        expected_s * self.tail.quantile(0.01, self.digest.fade, self.digest.prior_samples)
+    }
+}
+
+impl std::ops::Deref for Reading<'_> {
+    type Target = Digest;
+    fn deref(&self) -> &Digest {
+        &self.digest
     }
 }
 
@@ -60,27 +78,42 @@ impl OfferEstimate {
     /// Nothing measured yet.
     pub fn new(prior: &EnginePrior, rtt_s: f64, settings: &Settings, now: Instant) -> Self {
         let anchor = nominal_work_s(prior, ANCHOR_TOKENS);
-        Self {
+        let mut new = Self {
             at: now,
+            digest: Digest::default(),
+            digested: now,
             line: Line::new(rtt_s + prior.ttft_base_s, anchor, settings.mean_samples),
             tail: Tail::default(),
             tpot: Mean::new(prior.tpot_s.max(0.0), settings.mean_samples),
             errors: Mean::new(settings.error_prior, settings.tail_samples),
             hits: Mean::new(settings.cache_hit_prior, settings.mean_samples),
-        }
+        };
+        new.refresh(settings, now);
+        new
     }
 
     /// What is believed now.
     pub fn read(&self, settings: &Settings, now: Instant) -> Reading<'_> {
+        let fresh = now.secs_since(self.digested) < FRESH_S;
+        let digest = if fresh { self.digest } else { self.digest_at(settings, now) };
+        Reading { digest, tail: &self.tail }
+    }
+
+    /// Works the digest out again, so that reads in the next half second are cheap.
+    pub fn refresh(&mut self, settings: &Settings, now: Instant) {
+        self.digest = self.digest_at(settings, now);
+        self.digested = now;
+    }
+
+    fn digest_at(&self, settings: &Settings, now: Instant) -> Digest {
         let fade = settings.fade(now.secs_since(self.at));
         let (base_s, stretch) = self.line.solve(fade, settings);
-        Reading {
+        Digest {
             base_s,
             stretch,
             tpot_s: self.tpot.value(fade, settings),
             p_err: self.errors.value(fade, settings),
             hit: self.hits.value(fade, settings),
-            tail: &self.tail,
             fade,
             prior_samples: settings.prior_weight(fade * self.tail.samples(), settings.tail_samples),
         }
@@ -93,6 +126,7 @@ impl OfferEstimate {
         self.tail.observe(sample.actual_s / sample.expected_s.max(1e-6), settings.tail_samples);
         let alone_s = (sample.actual_s - sample.queue_s).max(0.2 * sample.actual_s);
         self.line.observe(sample.work_s, alone_s);
+        self.refresh(settings, now);
     }
 
     /// Something that was expected to take `expected_s` had taken `actual_s` when it ended or was given up: says how
@@ -100,6 +134,7 @@ impl OfferEstimate {
     pub fn took(&mut self, actual_s: f64, expected_s: f64, settings: &Settings, now: Instant) {
         self.age(settings, now);
         self.tail.observe(actual_s / expected_s.max(1e-6), settings.tail_samples);
+        self.refresh(settings, now);
     }
 
     /// `tokens` output tokens took `seconds`.
@@ -109,18 +144,21 @@ impl OfferEstimate {
         }
         self.age(settings, now);
         self.tpot.observe(seconds / tokens as f64);
+        self.refresh(settings, now);
     }
 
     /// An attempt failed, or did not.
     pub fn finished(&mut self, failed: bool, settings: &Settings, now: Instant) {
         self.age(settings, now);
         self.errors.observe(f64::from(u8::from(failed)));
+        self.refresh(settings, now);
     }
 
     /// The upstream found `share` of a warm prefix in its cache.
     pub fn cache_hit(&mut self, share: f64, settings: &Settings, now: Instant) {
         self.age(settings, now);
         self.hits.observe(share.clamp(0.0, 1.0));
+        self.refresh(settings, now);
     }
 
     fn age(&mut self, settings: &Settings, now: Instant) {

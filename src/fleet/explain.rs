@@ -28,6 +28,8 @@ pub struct Explanation {
     pub rows: Vec<Row>,
     /// What happens: `dispatch to owned`, or what a client would be told.
     pub outcome: String,
+    /// Nobody is chosen, but somebody may be soon: the call waits.
+    pub waits: bool,
     /// How much dearer the runner-up is, in dollars.
     pub margin_usd: Option<f64>,
 }
@@ -92,6 +94,7 @@ impl Fleet {
             input_tokens: facts.input_tokens,
             output_tokens: asking.call.output as u32,
             rows: self.rows(&found, chosen.map(|c| c.best), now),
+            waits: chosen.is_none() && outcome.starts_with(WAITS),
             outcome,
             margin_usd: chosen.and_then(|c| c.runner_up.map(|r| total(r) - total(c.best))),
         }

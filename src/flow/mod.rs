@@ -23,7 +23,8 @@ pub use relay::RelayBody;
 pub use resolve::resolve;
 
 use crate::clock::Clock;
-use crate::domain::{CallId, Catalog, Duration, PoolId, TenantId};
+use crate::domain::{CallId, Catalog, Duration, PoolId, Refusal, TenantId};
+use crate::fleet::explain::Explanation;
 use crate::fleet::{Fleet, Transition};
 use crate::ledger::Ledger;
 use crate::telemetry::Telemetry;
@@ -175,6 +176,20 @@ impl Router {
     pub fn resume(&self, pool: PoolId) {
         let now = self.0.clock.now();
         let transitions = self.with_fleet(|fleet| fleet.resume(pool, now));
+        self.0.tell(&transitions);
+    }
+
+    /// Where such a call would go now, and why. Changes nothing.
+    pub fn explain(&self, inbound: &Inbound) -> Result<Explanation, Refusal> {
+        let now = self.0.clock.now();
+        let facts = resolve(&self.0.catalog, self.next_id(), now.mono, inbound)?;
+        Ok(self.with_fleet(|fleet| fleet.explain(&facts, now)))
+    }
+
+    /// What time alone has changed, for people to hear of and for calls that wait.
+    pub fn tick(&self) {
+        let now = self.0.clock.now();
+        let transitions = self.with_fleet(|fleet| fleet.tick(now));
         self.0.tell(&transitions);
     }
 

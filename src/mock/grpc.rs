@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Served;
-use crate::domain::{AskKind, CallId, Catalog, Failure, Model, Refusal, TenantId, Usage, Usd};
-use crate::edge::grpc::{Backend, ExplainAsk, Explained, Face, Settings};
+use crate::domain::{AskKind, CallId, Catalog, Failure, Model, Refusal, TenantId, Timestamp, Usage, Usd};
+use crate::edge::grpc::{ExplainAsk, Explains, Explained, Face, Settings};
 use crate::edge::listen::{self, Shutdown};
+use crate::edge::openai::Calls;
 use crate::flow::{Answered, Bill, Broken, Head, Inbound, Out, Refused};
 use crate::upstream::{Piece, Pieces, Reply};
 
@@ -51,10 +52,10 @@ pub(super) async fn serve(listener: TcpListener, served: Arc<Served>, stopped: C
     serving.await;
 }
 
-impl Backend for Pool {
-    type Body = Pin<Box<dyn Stream<Item = Out> + Send>>;
+impl Calls for Pool {
+    type Relay = Pin<Box<dyn Stream<Item = Out> + Send>>;
 
-    async fn call(&self, inbound: Inbound) -> Result<Answered<Self::Body>, Refused> {
+    async fn call(&self, inbound: Inbound) -> Result<Answered<Self::Relay>, Refused> {
         let Inbound { request, model, .. } = inbound;
         let (call, reply) = self.served.call(request, &model).await;
         let pool = Arc::clone(&self.served.pool.settings().name);
@@ -80,6 +81,16 @@ impl Backend for Pool {
         Arc::clone(&self.catalog)
     }
 
+    fn next_id(&self) -> CallId {
+        self.served.next_id()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.served.pool.clock().now().wall
+    }
+}
+
+impl Explains for Pool {
     fn explain(&self, _: ExplainAsk) -> Result<Explained, Refusal> {
         let message = "A mock pool decides nothing, so it has nothing to explain.".to_owned();
         Err(Refusal::Invalid { field: None, message, code: Some("unsupported".to_owned()) })

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Checked, UpstreamSettings};
 use crate::domain::{Address, AttemptNo, CallId, Duration, PoolId, Request};
 use crate::engine::draw::mix;
-use crate::upstream::simulated::{OutputLength, Settings, Simulated};
+use crate::upstream::simulated::{Settings, Simulated};
 use crate::upstream::{Attempt, Reply, Upstream};
 
 /// A pool and where to serve it. Port 0 takes any.
@@ -124,9 +124,13 @@ impl Mock {
 }
 
 impl Served {
-    async fn call(&self, request: Request, model: &str) -> (CallId, Result<Reply, crate::domain::Failure>) {
+    fn next_id(&self) -> CallId {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let call = CallId(mix(self.pool.settings().seed, number));
+        CallId(mix(self.pool.settings().seed, number))
+    }
+
+    async fn call(&self, request: Request, model: &str) -> (CallId, Result<Reply, crate::domain::Failure>) {
+        let call = self.next_id();
         let model: Arc<str> = Arc::from(model);
         let attempt = Attempt {
             call,
@@ -147,33 +151,11 @@ impl Served {
     }
 }
 
-/// The simulated pools of a config, as upstream and mock need them.
+/// The simulated pools of a config.
 pub fn simulated_pools(checked: &Checked) -> Vec<(PoolId, Settings)> {
-    let catalog = &checked.catalog;
-    let of = |(i, upstream): (usize, &UpstreamSettings)| {
-        let UpstreamSettings::Simulated(simulated) = upstream else { return None };
-        let id = PoolId(u16::try_from(i).ok()?);
-        let pool = catalog.pools.get(i)?;
-        let offers = || catalog.offers.iter().filter(move |o| o.pool == id);
-        let mut door = simulated.door.clone();
-        door.contact = pool.contact;
-        let mut output = OutputLength::default();
-        output.median = simulated.answer_tokens.unwrap_or(output.median);
-        let settings = Settings {
-            name: Arc::clone(&pool.name),
-            engines: simulated.engines.clone(),
-            door,
-            output,
-            // A window for the whole pool: the largest, if every offer has one. The router knows each.
-            context_window: offers()
-                .map(|o| o.context_window)
-                .min()
-                .flatten()
-                .and(offers().filter_map(|o| o.context_window).max()),
-            models: offers().map(|o| Arc::clone(&o.upstream_model)).collect(),
-            seed: simulated.seed,
-        };
-        Some((id, settings))
+    let of = |(i, upstream): (usize, &UpstreamSettings)| match upstream {
+        UpstreamSettings::Simulated(settings) => Some((PoolId(u16::try_from(i).ok()?), settings.clone())),
+        UpstreamSettings::OpenAi(_) | UpstreamSettings::Grpc(_) => None,
     };
     checked.upstreams.iter().enumerate().filter_map(of).collect()
 }

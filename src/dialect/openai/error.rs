@@ -171,9 +171,8 @@ fn implied_status(envelope: &Envelope) -> u16 {
     let is = |words: &[&str]| {
         [&envelope.code, &envelope.kind].iter().any(|h| words.iter().any(|w| h.ends_with(w)))
     };
-    if is(&QUOTA_WORDS) {
-        429
-    } else if is(&["rate_limit_exceeded", "rate_limit_error", "slow_down", "too_many_requests"]) {
+    let limited = ["rate_limit_exceeded", "rate_limit_error", "slow_down", "too_many_requests"];
+    if is(&QUOTA_WORDS) || is(&limited) {
         429
     } else if is(&["authentication_error", "invalid_api_key", "permission_error"]) {
         401

@@ -22,10 +22,8 @@ const CHOICES_MAX: u32 = 128;
 pub(super) struct Seen {
     /// Where the top-level `model` stands, quotes included.
     pub model: Option<Range<usize>>,
-    /// Choices spoken of, as bits.
+    /// Choices spoken of, as bits; none in Azure's first chunk and in the usage chunk.
     pub choices: Bits,
-    /// There was a list of choices, and it was empty, or there was none at all.
-    pub no_choices: bool,
     /// Choices with content (text, reasoning, tool calls, refusals).
     pub content: Bits,
     /// Choices that ended.
@@ -64,7 +62,6 @@ pub(super) fn look(data: &str) -> Result<Seen, serde_json::Error> {
     Ok(Seen {
         model: chunk.model.filter(|m| m.get().starts_with('"')).map(|m| span(data.as_bytes(), m.get())),
         choices: choices.seen,
-        no_choices: choices.seen == 0,
         content: choices.content,
         finished: choices.finished,
         usage_object: chunk.usage.is_some(),
@@ -214,9 +211,9 @@ mod tests {
     #[test]
     fn the_usage_chunk_is_told_from_azures_first_chunk() {
         let azure = seen(r#"{"choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#);
-        assert!(azure.no_choices && !azure.usage_object && azure.chunk);
+        assert!(azure.choices == 0 && !azure.usage_object && azure.chunk);
         let usage = seen(r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
-        assert!(usage.no_choices && usage.usage_object && usage.usage.is_some());
+        assert!(usage.choices == 0 && usage.usage_object && usage.usage.is_some());
         let null = seen(r#"{"choices":[{"index":0}],"usage":null}"#);
         assert!(!null.usage_object);
     }

@@ -261,7 +261,7 @@ impl Relay {
             self.usage = Some(usage);
             step.usage = Some(usage);
         }
-        let unasked = seen.no_choices && seen.usage_object && !self.terms.usage_asked;
+        let unasked = seen.choices == 0 && seen.usage_object && !self.terms.usage_asked;
         if too_late {
             self.late += 1;
         } else if self.terms.form == Form::Canonical {

@@ -1,3 +1,4 @@
 //! What operators and their machines use: the admin listener.
 
+pub mod grpc;
 pub mod http;

@@ -13,7 +13,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Not serving yet.
+    /// The server as a whole counts as serving; its services are unknown until [`Self::set_serving`].
     pub(crate) fn new(services: &[&'static str]) -> (Self, health_server::HealthServer<HealthService>) {
         let reporter = HealthReporter::new();
         let service = health_server::HealthServer::new(HealthService::from_health_reporter(reporter.clone()));

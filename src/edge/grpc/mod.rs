@@ -9,6 +9,7 @@ mod health;
 mod inbound;
 mod inference;
 mod reply;
+mod router;
 mod status;
 
 use std::convert::Infallible;
@@ -27,6 +28,7 @@ use tonic::service::Routes;
 use tower::Service;
 
 pub use backend::{Backend, Explains};
+pub(crate) use explain::timestamp;
 pub use explain::{ExplainAsk, Explained, Row, Term, Verdict};
 pub use health::Health;
 

@@ -552,3 +552,82 @@ async fn many_calls_share_one_connection() {
     assert_eq!(seen.lock().unwrap().len(), 200);
     assert_ne!(running.address.port(), 0);
 }
+
+mod through {
+    //! Another Gridtie as a pool, from its upstream to its face.
+
+    use super::*;
+    use crate::domain::request::{Ask, Chat, Message, Role};
+    use crate::domain::{Address, AskKind, AttemptNo, Body, Request as Asked};
+    use crate::upstream::grpc::{self, Gridtie};
+    use crate::upstream::{Attempt, Reply, Upstream};
+
+    fn attempt(running: &Running, stream: bool) -> Attempt {
+        let message = Message { role: Role::User, parts: vec![Part::Text("hello".to_owned())], name: None };
+        let chat = Ask::Chat(Chat { messages: vec![message], ..Chat::default() });
+        let request = Asked {
+            kind: AskKind::Chat,
+            stream,
+            stream_usage: stream,
+            body: Body::Canonical(Box::new(chat)),
+            input_tokens: 2,
+            forward: Vec::new(),
+        };
+        Attempt {
+            call: CallId(1),
+            no: AttemptNo(0),
+            request: Arc::new(request),
+            upstream_model: "up".into(),
+            client_model: "m".into(),
+            address: Arc::new(Address { origin: format!("http://{}", running.address).into(), socket: None }),
+            timeout: Duration::from_secs(9),
+        }
+    }
+
+    fn gridtie() -> Gridtie {
+        Gridtie::new(&grpc::Settings::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_through_two_routers() {
+        let (script, seen) = recording();
+        let running = serve(script, false).await;
+        let Reply::Whole(whole) = gridtie().call(attempt(&running, false)).await.unwrap() else {
+            panic!("not whole")
+        };
+        assert_eq!(whole.usage, bill().usage);
+        let inbound = seen.lock().unwrap().pop().unwrap();
+        assert_eq!((inbound.model.as_str(), inbound.timeout), ("up", Some(Duration::from_secs(9))));
+    }
+
+    #[tokio::test]
+    async fn a_stream_goes_through_two_routers_and_breaks_honestly() {
+        let running = serve(streaming(|| vec![text("a"), finish(), Out::End(bill())]), false).await;
+        let Reply::Stream(pieces) = gridtie().call(attempt(&running, true)).await.unwrap() else {
+            panic!("not a stream")
+        };
+        let pieces: Vec<_> = pieces.0.map(Result::unwrap).collect().await;
+        assert_eq!(pieces.last().unwrap().usage, Some(bill().usage));
+
+        let broken =
+            || Broken { code: "stream_interrupted", failure: None, tokens_delivered: 1, bill: bill() };
+        let running = serve(streaming(move || vec![text("a"), Out::Broken(broken())]), false).await;
+        let Reply::Stream(pieces) = gridtie().call(attempt(&running, true)).await.unwrap() else {
+            panic!("not a stream")
+        };
+        let mut pieces: Vec<_> = pieces.0.collect().await;
+        assert_eq!(pieces.pop().unwrap().unwrap_err().kind, FailureKind::Disconnected);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_there_is_a_failure_here_that_says_when_to_come_back() {
+        let refusal = Refusal::Overloaded { retry_after: Duration::from_secs(3), message: "full".to_owned() };
+        let running = serve(Script::refusing(refusal), false).await;
+        let failure = gridtie().call(attempt(&running, false)).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Overloaded);
+        assert_eq!((failure.retry_after, failure.status), (Some(Duration::from_secs(3)), Some(503)));
+        let running = serve(Script::refusing(Refusal::Draining), true).await;
+        let failure = gridtie().call(attempt(&running, false)).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Credentials);
+    }
+}

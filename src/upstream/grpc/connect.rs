@@ -5,8 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use http::Uri;
 use hyper::client::conn::http2;
@@ -20,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 
-use super::lanes::STREAMS;
+use super::lanes::{STREAMS, lock};
 use super::{Settings, SettingsError};
 use crate::domain::{Address, Duration, Failure, FailureKind};
 
@@ -40,8 +39,8 @@ const ADDRESSES: usize = 3;
 /// A connection, and what drives it.
 pub(super) struct Dialled {
     pub(super) sender: http2::SendRequest<Body>,
-    /// Streams that the peer allows, as it last said.
-    pub(super) allowed: Arc<AtomicUsize>,
+    /// Streams that the peer allows now.
+    pub(super) allowed: Arc<dyn Fn() -> usize + Send + Sync>,
     pub(super) driver: Driver,
 }
 
@@ -162,13 +161,11 @@ impl Connector {
             .keep_alive_timeout(PING_TIMEOUT);
         match timeout(self.handshake_timeout, builder.handshake(TokioIo::new(stream))).await {
             Ok(Ok((sender, connection))) => {
-                let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-                let (told, mut connection) = (Arc::clone(&allowed), Box::pin(connection));
-                let driver = poll_fn(move |cx| {
-                    let ended = connection.as_mut().poll(cx);
-                    told.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                    ended
-                });
+                // Shared, because the peer's limit can only be asked of what also has to be polled.
+                let connection = Arc::new(Mutex::new(connection));
+                let asked = Arc::clone(&connection);
+                let allowed = Arc::new(move || lock(&asked).current_max_send_streams());
+                let driver = poll_fn(move |cx| Pin::new(&mut *lock(&connection)).poll(cx));
                 Ok(Dialled { sender, allowed, driver: Box::pin(driver) })
             }
             Ok(Err(error)) => Err(unreachable(&format!("HTTP/2: {error}"))),

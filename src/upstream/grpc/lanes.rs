@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -86,18 +85,11 @@ impl Lanes {
 
 #[cfg(test)]
 impl Lanes {
-    /// Connections to `address` that take calls.
-    pub(super) fn open(&self, address: &Arc<Address>) -> usize {
-        let endpoint = self.endpoint(address).unwrap();
-        let state = endpoint.lock();
-        state.open.iter().filter(|connection| !connection.sender.is_closed()).count()
-    }
-
     /// What the peer allows on the first of them.
     pub(super) fn allowed(&self, address: &Arc<Address>) -> usize {
         let endpoint = self.endpoint(address).unwrap();
         let state = endpoint.lock();
-        state.open.first().map_or(0, |connection| connection.allowed.load(Ordering::Relaxed))
+        state.open.first().map_or(0, |connection| (connection.allowed)())
     }
 }
 
@@ -124,7 +116,7 @@ struct Connection {
     id: u64,
     sender: SendRequest<Body>,
     /// Streams that the peer allows.
-    allowed: Arc<AtomicUsize>,
+    allowed: Arc<dyn Fn() -> usize + Send + Sync>,
     calls: usize,
     /// Calls it ever carried.
     carried: u64,
@@ -133,11 +125,11 @@ struct Connection {
 impl Connection {
     /// Room for another call, by our limit and by the peer's.
     fn room(&self) -> bool {
-        self.calls < STREAMS.min(self.allowed.load(Ordering::Relaxed))
+        self.calls < STREAMS && self.calls < (self.allowed)()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -272,6 +264,11 @@ impl Lane {
     /// What sends on it.
     pub(super) fn sender(&self) -> Sender {
         Sender(self.sender.clone())
+    }
+
+    /// No new calls on this connection: it takes none. (That a peer said GOAWAY shows only when it is used.)
+    pub(super) fn condemn(&self) {
+        self.endpoint.lock().open.retain(|connection| connection.id != self.id);
     }
 
     /// Scheme and authority of the endpoint.

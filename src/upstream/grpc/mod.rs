@@ -48,6 +48,9 @@ pub struct Settings {
     pub max_message: usize,
 }
 
+/// Connections that may refuse a call before that is the call's failure.
+const REFUSED_MAX: usize = 1;
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -115,30 +118,52 @@ impl Upstream for Gridtie {
 }
 
 impl Shared {
+    /// A connection that takes no more streams is no failure of the call: it goes to another, unseen, as in gRPC's own
+    /// transparent retries. Not often, though: a peer that refuses on every connection means it.
     async fn call(&self, attempt: Attempt) -> Result<Reply, Failure> {
-        let encoded = encoded(&attempt)?;
-        let lane = self.lanes.acquire(&attempt.address).await?;
-        match encoded {
-            Encoded::Generate(message) if attempt.request.stream => {
-                let request = self.request(&attempt, message);
-                let answer = self.client(&lane).stream_generate(request).await;
-                let stream = answer.map_err(|status| failure::of(&status))?.into_inner();
-                Ok(Reply::Stream(pieces::of(stream, lane)))
-            }
-            Encoded::Generate(message) => {
-                let request = self.request(&attempt, message);
-                let answer = self.client(&lane).generate(request).await;
-                let answer = answer.map_err(|status| failure::of(&status))?.into_inner();
-                whole(decode_generated(answer), &attempt)
-            }
-            Encoded::Embed(message) => {
-                let inputs = message.inputs.len();
-                let request = self.request(&attempt, message);
-                let answer = self.client(&lane).embed(request).await;
-                let answer = answer.map_err(|status| failure::of(&status))?.into_inner();
-                whole(decode_embedded(answer, inputs), &attempt)
+        let mut refused = 0;
+        loop {
+            let encoded = encoded(&attempt)?;
+            let lane = self.lanes.acquire(&attempt.address).await?;
+            match self.exchange(&attempt, encoded, lane).await {
+                Err((failure, lane)) if refused < REFUSED_MAX && was_refused(&failure) => {
+                    lane.condemn();
+                    refused += 1;
+                }
+                Err((failure, _)) => return Err(failure),
+                Ok(reply) => return Ok(reply),
             }
         }
+    }
+
+    /// Sends the request and reads the answer, or (of a stream) its head.
+    async fn exchange(
+        &self,
+        attempt: &Attempt,
+        encoded: Encoded,
+        lane: Lane,
+    ) -> Result<Reply, (Failure, Lane)> {
+        let mut client = self.client(&lane);
+        let read = match encoded {
+            Encoded::Generate(message) if attempt.request.stream => {
+                match client.stream_generate(self.request(attempt, message)).await {
+                    Ok(answer) => return Ok(Reply::Stream(pieces::of(answer.into_inner(), lane))),
+                    Err(status) => Err(failure::of(&status)),
+                }
+            }
+            Encoded::Generate(message) => match client.generate(self.request(attempt, message)).await {
+                Ok(answer) => whole(decode_generated(answer.into_inner()), attempt),
+                Err(status) => Err(failure::of(&status)),
+            },
+            Encoded::Embed(message) => {
+                let inputs = message.inputs.len();
+                match client.embed(self.request(attempt, message)).await {
+                    Ok(answer) => whole(decode_embedded(answer.into_inner(), inputs), attempt),
+                    Err(status) => Err(failure::of(&status)),
+                }
+            }
+        };
+        read.map_err(|failure| (failure, lane))
     }
 
     fn client(&self, lane: &Lane) -> InferenceClient<lanes::Sender> {
@@ -164,6 +189,11 @@ impl Shared {
         }
         request
     }
+}
+
+/// Did the connection, and not the router behind it, say no?
+fn was_refused(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Disconnected && failure.unprocessed
 }
 
 /// The request in this dialect.

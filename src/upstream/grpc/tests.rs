@@ -397,6 +397,11 @@ async fn a_peer_that_allows_one_stream_gets_more_connections() {
 #[tokio::test]
 async fn a_goaway_lets_streams_finish_and_sends_new_calls_to_a_fresh_connection() {
     let (fake, open) = gated();
+    let (gate, first) = (fake.whole.clone(), Arc::new(std::sync::atomic::AtomicBool::new(true)));
+    let fake = fake.saying(move || match first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        true => gate(),
+        false => Box::pin(async { Ok(whole("at once")) }),
+    });
     let (port, stop) = serve(&fake, Server::builder(), 0).await;
     let gridtie = upstream(&Settings::default());
     let before = tokio::spawn(gridtie.call(attempt(false, &plain(port))));
@@ -404,18 +409,31 @@ async fn a_goaway_lets_streams_finish_and_sends_new_calls_to_a_fresh_connection(
         tokio::task::yield_now().await;
     }
     stop.send(()).unwrap();
-    let closed = async {
-        while gridtie.shared.lanes.open(&plain(port)) > 0 {
+    let again = Fake::new();
+    let moved = async {
+        while TcpListener::bind(("127.0.0.1", port)).await.is_err() {
             tokio::task::yield_now().await;
         }
+        let (_, _stop) = serve(&again, Server::builder(), port).await;
+        while again.came.lock().unwrap().is_empty() {
+            gridtie.call(attempt(false, &plain(port))).await.expect("no call is lost on the way");
+        }
     };
-    tokio::time::timeout(PATIENCE, closed).await.expect("the connection is known to be going");
-    let again = Fake::new();
-    let (_, _stop) = serve(&again, Server::builder(), port).await;
-    gridtie.call(attempt(false, &plain(port))).await.unwrap();
-    assert_eq!(again.came.lock().unwrap().len(), 1);
+    tokio::time::timeout(PATIENCE, moved).await.expect("new calls move");
     open.send_replace(true);
     before.await.unwrap().unwrap();
+}
+
+async fn reset_all(socket: tokio::net::TcpStream, reason: h2::Reason, after_head: bool) {
+    let mut connection = h2::server::handshake(socket).await.unwrap();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        if after_head {
+            let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            respond.send_response(head, false).unwrap().send_reset(reason);
+        } else {
+            respond.send_reset(reason);
+        }
+    }
 }
 
 /// A server that answers the head of each call with a reset.
@@ -423,16 +441,8 @@ async fn resetting(reason: h2::Reason, after_head: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
-        let (socket, _) = listener.accept().await.unwrap();
-        let mut connection = h2::server::handshake(socket).await.unwrap();
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
-            if after_head {
-                let head =
-                    http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
-                respond.send_response(head, false).unwrap().send_reset(reason);
-            } else {
-                respond.send_reset(reason);
-            }
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(reset_all(socket, reason, after_head));
         }
     });
     port

@@ -31,6 +31,12 @@ pub(super) async fn read(response: Response<Incoming>, attempt: &Attempt) -> Res
     if head.status != StatusCode::OK {
         return Err(refused(head.status, &head.headers, body).await);
     }
+    // Two lengths are two answers: what follows the shorter one could be taken for the next answer.
+    if head.headers.contains_key(header::TRANSFER_ENCODING)
+        && head.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        return Err(wrong("the answer says its length in two ways"));
+    }
     if let Some(encoding) = head.headers.get(header::CONTENT_ENCODING)
         && encoding != "identity"
     {

@@ -217,3 +217,46 @@ fn string(s: &Map<String, Value>, seed: u64) -> String {
     text.truncate(usize::try_from(most).unwrap_or(usize::MAX));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_keep_to_the_words_of_their_schema() {
+        let cases = [
+            (json!({"const": 5}), json!(5)),
+            (json!({"enum": ["a"]}), json!("a")),
+            (json!({"anyOf": [{"type": "null"}, {"const": 1}]}), json!(1)),
+            (json!({"$ref": "#/$defs/x", "$defs": {"x": {"const": true}}}), json!(true)),
+            (
+                json!({"allOf": [{"properties": {"a": {"const": 1}}}, {"properties": {"b": {"const": 2}}}]}),
+                json!({"a": 1, "b": 2}),
+            ),
+            (json!({"type": ["null", "integer"], "minimum": 7}), json!(7)),
+            (json!({"type": "integer", "exclusiveMinimum": 7}), json!(8)),
+            (json!({"type": "integer", "maximum": -2}), json!(-2)),
+            (json!({"type": "number", "minimum": 0.1, "maximum": 0.2}), json!(0.15000000000000002)),
+            (json!({"type": "integer", "minimum": 5, "multipleOf": 4}), json!(8)),
+            (json!({"type": "array", "maxItems": 0}), json!([])),
+            (json!({"type": "array", "prefixItems": [{"const": 1}, {"const": 2}]}), json!([1, 2])),
+            (json!({"type": "string", "format": "date"}), json!("2026-01-31")),
+        ];
+        for (schema, value) in cases {
+            assert_eq!(instance(&schema, 1), value, "{schema}");
+        }
+        let long = instance(&json!({"type": "string", "minLength": 50, "maxLength": 60}), 1);
+        assert!((50..=60).contains(&long.as_str().unwrap().len()));
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_or_asks_for_millions_ends() {
+        let tree = json!({"type": "object", "required": ["l", "r"], "properties": {"l": {"$ref": "#"}, "r": {"$ref": "#"}}});
+        let wide = json!({"type": "array", "minItems": 4_000_000_000u64, "items": {"type": "array", "minItems": 4_000_000_000u64}});
+        for hostile in
+            [tree, wide, json!({"$ref": "#"}), json!({"type": "string", "minLength": 4_000_000_000u64})]
+        {
+            assert!(instance(&hostile, 1).to_string().len() < 1_000_000);
+        }
+    }
+}

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::domain::UsageSource;
 
@@ -216,4 +218,53 @@ fn canonical_tool_calls_count_from_zero_and_end_in_tool_calls() {
         Some(Delta::Finish { reason: crate::domain::FinishReason::ToolCalls, .. })
     ));
     assert_eq!((step.content_events, step.usage.map(|u| u.output), step.end), (3, Some(2), Some(Ok(()))));
+}
+
+fn bits_of_streams() -> impl Strategy<Value = Vec<u8>> {
+    let bits: Vec<Vec<u8>> = [
+        role(),
+        text(),
+        stop(),
+        USAGE.to_owned(),
+        END.to_owned(),
+        ": c\n\n".to_owned(),
+        "event: error\n".to_owned(),
+        "data: {\"error\":7}\n\n".to_owned(),
+        "data: {\n\n".to_owned(),
+        chunk(r#"{"content":"b"}"#, "null").replace("\"m\"", "\"up\""),
+        "data: {\"choices\":\ndata: []}\r\n\r\n".to_owned(),
+    ]
+    .into_iter()
+    .map(String::into_bytes)
+    .collect();
+    let bit = prop_oneof![4 => prop::sample::select(bits), 1 => prop::collection::vec(any::<u8>(), 0..6)];
+    prop::collection::vec(bit, 0..12).prop_map(|bits| bits.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_stream_ends_once_and_however_it_was_cut_the_same(
+        stream in bits_of_streams(),
+        usage_asked in any::<bool>(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let run = |reads: &[Bytes]| {
+            let mut relay = Relay::new(terms(Form::Bytes, usage_asked));
+            let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+            let mut steps: Vec<Step> = reads.iter().map(|r| relay.push(r.clone())).collect();
+            steps.push(relay.closed(None));
+            for step in steps {
+                bytes.extend_from_slice(&step.bytes);
+                ends.extend(step.end.map(|end| end.map_err(|f| f.kind)));
+            }
+            (bytes, ends)
+        };
+        let all = Bytes::from(stream);
+        let whole = run(&[all.clone()]);
+        prop_assert_eq!(whole.1.len(), 1);
+        let done = String::from_utf8_lossy(&whole.0).contains("[DONE]");
+        prop_assert_eq!(done, whole.1[0].is_ok(), "an end if and only if it is whole");
+        let at = at.index(all.len() + 1);
+        prop_assert_eq!(run(&[all.slice(..at), all.slice(at..)]), whole);
+    }
 }

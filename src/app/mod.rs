@@ -1,0 +1,8 @@
+//! The only wiring: entropy, the router out of a config, listeners, named tasks, signals, shutdown.
+
+pub mod build;
+pub mod seed;
+pub mod serve;
+
+pub use build::router;
+pub use serve::{Bound, Server, bind};

@@ -1,0 +1,261 @@
+//! A running router: listeners bound, tasks started, and the way down.
+//!
+//! Going down has four steps. Not ready at once (readiness and gRPC health say so) but still serving for the lame-duck
+//! time, so that balancers notice before clients do; then no new connections, and open calls have the grace to finish;
+//! then what is left ends with an honest error; then connections that still hang are dropped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use http::HeaderMap;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::config::Checked;
+use crate::discover;
+use crate::domain::{Duration, PoolId};
+use crate::edge::admin::{self, http::Readiness};
+use crate::edge::auth::Gate;
+use crate::edge::listen::{self, Peer, Shutdown};
+use crate::edge::{grpc, openai};
+use crate::flow::Router;
+
+/// How often the fleet is asked what time alone has changed, and the wall clock is looked at again.
+const TICK: Duration = Duration::from_secs(1);
+/// Wall time may be corrected under us; once a minute is often enough for contact windows.
+const ANCHOR_EVERY_TICKS: u32 = 60;
+/// After the grace, streams get this long to put their last words on the wire.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bound {
+    /// gRPC.
+    pub grpc: Option<SocketAddr>,
+    /// HTTP.
+    pub http: Option<SocketAddr>,
+    /// Admin.
+    pub admin: Option<SocketAddr>,
+}
+
+/// A router whose ports are open, about to serve.
+#[derive(Debug)]
+pub struct Server {
+    router: Router,
+    checked: Checked,
+    seed: u64,
+    grpc: Option<TcpListener>,
+    http: Option<TcpListener>,
+    admin: Option<TcpListener>,
+}
+
+/// Opens the ports of `checked`.
+pub async fn bind(router: Router, checked: Checked, seed: u64) -> anyhow::Result<Server> {
+    let grpc = open("listen.grpc", checked.listen.grpc).await?;
+    let http = open("listen.http", checked.listen.http).await?;
+    let admin = open("listen.admin", checked.listen.admin).await?;
+    Ok(Server { router, checked, seed, grpc, http, admin })
+}
+
+async fn open(name: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    listener.map(Some).with_context(|| format!("cannot listen on {address} ({name}): is something else there?"))
+}
+
+/// How quickly to go down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Descent {
+    /// Not ready, but still serving.
+    pub lame_duck: Duration,
+    /// What open calls have to finish.
+    pub grace: Duration,
+}
+
+impl Server {
+    /// Where it listens, ports of 0 filled in.
+    pub fn bound(&self) -> Bound {
+        let at = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
+        Bound { grpc: at(&self.grpc), http: at(&self.http), admin: at(&self.admin) }
+    }
+
+    /// The router behind the faces.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Serves until `stop`, then goes down; `hurry` cuts the way short.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+        descent: Descent,
+    ) -> anyhow::Result<()> {
+        let Self { router, checked, seed, grpc, http, admin } = self;
+        let gate = Arc::new(Gate::new(checked.auth.clone()));
+        let shutdown = Shutdown::new();
+        let admin_shutdown = Shutdown::new();
+        let mut servers = JoinSet::new();
+        let mut background = JoinSet::new();
+        let data = data_settings(&checked)?;
+        let health = match grpc {
+            Some(listener) => {
+                Some(spawn_grpc(&mut servers, listener, &router, &gate, &checked, data.clone(), shutdown.clone())?)
+            }
+            None => None,
+        };
+        if let Some(listener) = http {
+            spawn_http(&mut servers, listener, &router, &gate, &checked, data, shutdown.clone());
+        }
+        if let Some(listener) = admin {
+            let settings = listen::Settings { tls: tls(checked.listen.admin_tls.as_ref())?, ..listen::Settings::default() };
+            spawn_admin(&mut background, listener, &router, &gate, settings, admin_shutdown.clone())?;
+        }
+        spawn_upkeep(&mut background, &router, &checked, seed);
+
+        stop.await;
+        tracing::info!(open_calls = router.open_calls(), "going down");
+        router.start_draining();
+        if let Some(health) = &health {
+            health.set_serving(false).await;
+        }
+        let down = go_down(&router, &shutdown, &mut servers, descent);
+        tokio::select! {
+            biased;
+            () = hurry => tracing::warn!("told twice to stop: not waiting for open calls"),
+            () = down => {}
+        }
+        router.end_grace();
+        let _in_time = timeout(LAST_WORDS, router.all_closed()).await;
+        sleep(Duration::from_millis(20)).await;
+        shutdown.cut();
+        admin_shutdown.cut();
+        router.telemetry().flush();
+        Ok(())
+    }
+}
+
+async fn go_down(router: &Router, shutdown: &Shutdown, servers: &mut JoinSet<()>, descent: Descent) {
+    sleep(descent.lame_duck).await;
+    shutdown.begin();
+    let finish = async {
+        router.all_closed().await;
+        while servers.join_next().await.is_some() {}
+    };
+    if timeout(descent.grace, finish).await.is_err() {
+        tracing::warn!(open_calls = router.open_calls(), "the grace is over");
+    }
+}
+
+fn tls(settings: Option<&crate::config::Tls>) -> anyhow::Result<Option<Arc<listen::Tls>>> {
+    Ok(settings.map(|tls| tls.build().map(Arc::new)).transpose()?)
+}
+
+fn data_settings(checked: &Checked) -> anyhow::Result<listen::Settings> {
+    Ok(listen::Settings {
+        tls: tls(checked.listen.tls.as_ref())?,
+        max_connections: checked.limits.connections as usize,
+        max_streams: checked.limits.streams,
+        ..listen::Settings::default()
+    })
+}
+
+fn spawn_grpc(
+    servers: &mut JoinSet<()>,
+    listener: TcpListener,
+    router: &Router,
+    gate: &Arc<Gate>,
+    checked: &Checked,
+    settings: listen::Settings,
+    shutdown: Shutdown,
+) -> anyhow::Result<grpc::Health> {
+    let gate = gate.clone();
+    let who = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
+    let face = grpc::Settings { max_message: checked.limits.body as usize, reflection: checked.listen.reflection };
+    let (face, health) = grpc::Face::new(router.clone(), who, face)?;
+    let settings = listen::Settings { max_streams: settings.max_streams.max(grpc::MAX_STREAMS), ..settings };
+    servers.spawn(face.serve(listener, settings, shutdown));
+    Ok(health)
+}
+
+fn spawn_http(
+    servers: &mut JoinSet<()>,
+    listener: TcpListener,
+    router: &Router,
+    gate: &Arc<Gate>,
+    checked: &Checked,
+    settings: listen::Settings,
+    shutdown: Shutdown,
+) {
+    let gate = gate.clone();
+    let who: openai::Auth = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
+    let limits = openai::Limits { body: checked.limits.body, ..openai::Limits::default() };
+    let face = openai::Face::new(router.clone(), who, limits);
+    servers.spawn(listen::serve(listener, settings, shutdown, move |peer| face.connection(peer)));
+}
+
+fn spawn_admin(
+    tasks: &mut JoinSet<()>,
+    listener: TcpListener,
+    router: &Router,
+    gate: &Arc<Gate>,
+    settings: listen::Settings,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let routes = admin::grpc::routes(router.clone())?;
+    let (ready, metrics, gate) = (router.clone(), router.clone(), gate.clone());
+    let sources = Arc::new(admin::http::Sources {
+        readiness: Box::new(move || readiness(&ready)),
+        metrics: Box::new(move || metrics.telemetry().metrics_text(metrics.open_calls(), metrics.draining())),
+        auth: Box::new(move |headers, peer| gate.admin(peer.address.ip(), headers)),
+    });
+    tasks.spawn(listen::serve(listener, settings, shutdown, move |peer| {
+        admin::http::Admin::new(sources.clone(), routes.clone(), peer)
+    }));
+    Ok(())
+}
+
+/// Ready if some pool that is not drained has an endpoint that is not ejected.
+fn readiness(router: &Router) -> Readiness {
+    if router.draining() {
+        return Readiness::Draining;
+    }
+    let now = router.clock().now();
+    let status = router.with_fleet(|fleet| fleet.status(now));
+    let serves = |pool: &crate::fleet::status::PoolStatus| {
+        !pool.drained && pool.endpoints.iter().any(|endpoint| endpoint.state != "ejected")
+    };
+    if status.pools.iter().any(serves) {
+        return Readiness::Ready;
+    }
+    let states: Vec<String> = status.pools.iter().map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
+    Readiness::NothingServes(states.join(", "))
+}
+
+/// DNS, and what time alone changes.
+fn spawn_upkeep(tasks: &mut JoinSet<()>, router: &Router, checked: &Checked, seed: u64) {
+    for (i, endpoints) in checked.endpoints.iter().enumerate().filter(|(_, e)| !e.names.is_empty()) {
+        let router = router.clone();
+        let tell = move |pool: PoolId, addresses: Vec<_>| {
+            let now = router.clock().now();
+            tracing::info!(pool = &*router.catalog().pool(pool).name, endpoints = addresses.len(), "endpoints found");
+            router.with_fleet(|fleet| fleet.set_endpoints(pool, &addresses, now));
+        };
+        let seed = seed.wrapping_add(i as u64);
+        tasks.spawn(discover::watch(PoolId(i as u16), endpoints.clone(), seed, discover::system, tell));
+    }
+    let router = router.clone();
+    tasks.spawn(async move {
+        let mut ticks = 0_u32;
+        loop {
+            sleep(TICK).await;
+            ticks = ticks.wrapping_add(1);
+            if ticks.is_multiple_of(ANCHOR_EVERY_TICKS) {
+                router.clock().anchor();
+            }
+            router.tick();
+        }
+    });
+}
