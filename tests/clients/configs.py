@@ -66,6 +66,9 @@ order = {order}
 # Two pools inside the router, no network: what the faces are tried against.
 TWO_POOLS = CHAT + EMBED + simulated("owned") + simulated("cloud", tenure="metered", region="there")
 
+# One pool, for a process that stands for an endpoint of somebody's pool.
+ENGINES = CHAT + EMBED + simulated("engines", count=1)
+
 # The order of the pools decides, so that a test knows who is asked first.
 ORDERED = """
 [routing]

@@ -115,26 +115,12 @@ class Process:
 class Router(Process):
     """`gridtie serve` with a config."""
 
-    def __init__(self, folder: Path, config: str, ports: tuple[int, int, int] | None = None, **environment: str):
-        self.grpc, self.http, self.admin = ports or (free_port(), free_port(), free_port())
-        self.folder, self.pools = folder, config
+    def __init__(self, folder: Path, config: str, **environment: str):
+        self.grpc, self.http, self.admin = free_port(), free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / "gridtie.toml"
         self.config.write_text(listen(self.grpc, self.http, self.admin) + config)
         super().__init__(["serve", "--config", str(self.config)], folder / "router.log", **environment)
-
-    def again(self) -> Router:
-        """The same config on the same ports, after this one has ended."""
-        assert not self.alive()
-        return Router(self.folder / "again", self.pools, (self.grpc, self.http, self.admin))
-
-    def __enter__(self):
-        try:
-            self.wait_for(lambda: get(self.admin, "/readyz")[0] == 200, "it is ready")
-        except BaseException:
-            self.kill()
-            raise
-        return self
 
     @property
     def url(self) -> str:
@@ -167,6 +153,32 @@ class Router(Process):
     def run(self, *arguments: str, timeout: float = 20.0) -> subprocess.CompletedProcess[str]:
         """Another `gridtie` command against this router."""
         return gridtie(*arguments, "--admin", f"http://{self.admin_target}", timeout=timeout)
+
+
+class Mock(Process):
+    """`gridtie mock`: the one simulated pool of a config behind a socket of its own."""
+
+    def __init__(self, folder: Path, config: str, ports: tuple[int, int] | None = None):
+        self.http, self.grpc = ports or (free_port(), free_port())
+        self.folder, self.pools = folder, config
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "gridtie.toml"
+        path.write_text(config)
+        places = ["--http-from", str(self.http), "--grpc-from", str(self.grpc)]
+        super().__init__(["mock", "--config", str(path), *places], folder / "mock.log")
+
+    def __enter__(self):
+        try:
+            self.wait_for(lambda: get(self.http, "/v1/models")[0] != 0, "it answers")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def again(self) -> Mock:
+        """The same on the same ports, after this one has ended."""
+        assert not self.alive()
+        return Mock(self.folder / "again", self.pools, (self.http, self.grpc))
 
 
 def gridtie(*arguments: str, timeout: float = 20.0) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 import configs
-from processes import Router, until
+from processes import Mock, until
 
 # What every worker asks; short enough that many fit into a test, long enough that a kill hits some of them.
 TOKENS = 25
@@ -95,20 +95,19 @@ class Load:
             return [end for job, end in self.ended if job == kind]
 
 
-def engine(folder, name: str) -> Router:
-    """An endpoint as a process of its own: simulated engines behind real sockets."""
-    return Router(folder / name, configs.CHAT + configs.EMBED + configs.simulated("engines", count=1))
-
-
 @pytest.fixture
 def grid(tmp_path, start):
     """Two pools of processes, `near` with two endpoints and `far` with one, and a router before them."""
     with ExitStack() as stack:
-        near = [stack.enter_context(engine(tmp_path, f"near-{i}")) for i in range(2)]
-        far = stack.enter_context(engine(tmp_path, "far-0"))
-        pools = configs.openai("near", [e.http for e in near], tenure="owned", order=1)
+        near = [stack.enter_context(Mock(tmp_path / f"near-{i}", configs.ENGINES)) for i in range(2)]
+        far = stack.enter_context(Mock(tmp_path / "far", configs.ENGINES))
+        pools = configs.openai("near", [mock.http for mock in near], tenure="owned", order=1)
         pools += configs.openai("far", [far.http], order=2)
         yield start(configs.ORDERED + configs.CHAT + pools), near, far
+
+
+def served(router, pool: str) -> float:
+    return router.metric("gridtie_attempts_total", pool=pool, result="ok")
 
 
 def check(load: Load):
@@ -130,19 +129,20 @@ def test_an_endpoint_is_killed_and_then_the_rest_of_its_pool(grid):
         near[1].kill()
         load.more(60)
     check(load)
-    assert router.metric("gridtie_attempts_total", pool="far", result="ok") > 0
+    assert served(router, "far") > 0
 
 
 def test_a_killed_pool_that_comes_back_is_used_again(grid):
     router, near, far = grid
     with Load(router.http, unary=6, streams=6) as load:
         load.more(20)
-        for engine in near:
-            engine.kill()
+        for mock in near:
+            mock.kill()
         load.more(40)
-        with near[0].again() as back:
-            # An ejected endpoint is tried again after some seconds.
-            until(lambda: back.metric("gridtie_calls_total") > 0, "the pool is used again", seconds=30)
+        before = served(router, "near")
+        with near[0].again():
+            # What was ejected is tried again after some seconds.
+            until(lambda: served(router, "near") > before, "the pool is used again", seconds=30)
             load.more(20)
     check(load)
 
