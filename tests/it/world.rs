@@ -162,7 +162,9 @@ pub(crate) struct World {
     pub(crate) log: LogWriter,
 }
 
-pub(crate) fn world(play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static) -> World {
+pub(crate) fn world(
+    play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
+) -> World {
     let catalog = catalog();
     let clock = clock();
     let kept = Arc::new(Kept::default());
