@@ -2,8 +2,8 @@
 //!
 //! The task never stops reading the upstream just because the client does, where that could hurt somebody else: over
 //! a shared HTTP/2 connection unread frames of one stream use up the window (and in h2 the frame budget) of all. So a
-//! client that is too slow loses its own stream, and nobody else's. Where every stream has its own connection, a
-//! full buffer makes the upstream wait for up to `write_blocked`.
+//! client that is too slow loses its own stream, and nobody else's. Where every stream has its
+//! own connection, a full buffer makes the upstream wait for up to `write_blocked`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use super::drive::{Alarm, Driven};
 use super::{Broken, Out};
 use crate::call::{Close, Event, Step};
+use crate::domain::Delta;
 use crate::upstream::{PieceBody, Pieces};
 
 /// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
@@ -48,13 +49,25 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A delta without its text: what many small ones cost.
+const DELTA: usize = 64;
+
 /// What a piece weighs in the buffer.
-fn weight(out: &Out) -> usize {
+pub(super) fn weight(out: &Out) -> usize {
     match out {
         Out::Piece(PieceBody::Bytes(bytes)) => bytes.len(),
-        // Deltas are small; what matters is that many of them are not free.
-        Out::Piece(PieceBody::Canonical(deltas)) => deltas.len() * 64,
+        Out::Piece(PieceBody::Canonical(deltas)) => deltas.iter().map(|d| DELTA + text_of(d)).sum(),
         Out::End(_) | Out::Broken(_) => 0,
+    }
+}
+
+/// The text that a delta holds, in bytes.
+fn text_of(delta: &Delta) -> usize {
+    match delta {
+        Delta::Text { text, logprobs, .. } => text.len() + logprobs.as_ref().map_or(0, |l| l.get().len()),
+        Delta::Reasoning { text, .. } | Delta::Refusal { text, .. } => text.len(),
+        Delta::ToolCall { arguments, .. } => arguments.len(),
+        Delta::Finish { .. } | Delta::Usage(_) => 0,
     }
 }
 
