@@ -2,7 +2,7 @@
 //!
 //! The task never stops reading the upstream just because the client does, where that could hurt somebody else: over
 //! a shared HTTP/2 connection unread frames of one stream use up the window (and in h2 the frame budget) of all. So a
-//! client that is too slow loses its own stream, and nobody else's. Where every stream has its
+//! client that is too slow for more than a moment loses its own stream, and nobody else's. Where every stream has its
 //! own connection, a full buffer makes the upstream wait for up to `write_blocked`.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::drive::{Alarm, Driven};
 use super::{Broken, Out};
 use crate::call::{Close, Event, Step};
-use crate::domain::Delta;
+use crate::domain::{Delta, Duration};
 use crate::upstream::{PieceBody, Pieces};
 
 /// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
@@ -48,6 +48,11 @@ struct Writer {
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// How long a full buffer may keep its stream unread on a connection that others share. A reader that is only behind a
+/// burst takes something within milliseconds, on a busy machine within tenths of a second; what piles up meanwhile
+/// stays within the stream's own share of the connection's window.
+const SHARED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A delta without its text: what many small ones cost.
 const DELTA: usize = 64;
@@ -233,17 +238,16 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     }
 }
 
-/// Waits for the client to take something. Where streams share a connection there is nothing to wait for: see above.
+/// Waits for the client to take something.
 async fn make_room(
     driven: &mut Driven,
     writer: &Writer,
     mut grace_over: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Event> {
     let router = driven.router.clone();
-    if driven.shares_connection() {
-        return Some(Event::SlowReader);
-    }
-    let until = (router.clock.mono() + router.settings.write_blocked).min(driven.call.facts().deadline);
+    let blocked = router.settings.write_blocked;
+    let patience = if driven.shares_connection() { blocked.min(SHARED_PATIENCE) } else { blocked };
+    let until = (router.clock.mono() + patience).min(driven.call.facts().deadline);
     let mut alarm = Alarm::new(&router, until);
     let event = poll_fn(|cx| {
         match writer.room(cx) {
