@@ -149,8 +149,8 @@ impl Endpoint {
 
 async fn reaches(count: &watch::Sender<usize>, times: usize) {
     let mut count = count.subscribe();
-    let reached = timeout(LONG, count.wait_for(|seen| *seen >= times)).await;
-    assert!(reached.is_ok(), "{times} were expected");
+    let reached = timeout(LONG, count.wait_for(|seen| *seen >= times)).await.is_ok();
+    assert!(reached, "{times} were expected, there are {}", *count.borrow());
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
