@@ -1,6 +1,9 @@
 //! Both ends of the wire, for tests over real sockets: pools of servers that do what a script says, the whole router
 //! between, and a client that keeps every byte.
 
+mod client;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,20 +15,15 @@ use gridtie::clock::Clock;
 use gridtie::config::{self, Checked, Surroundings};
 use gridtie::flow::Router;
 use gridtie::telemetry::LogWriter;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::{HeaderMap, Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use std::net::SocketAddr;
+pub(crate) use client::{Client, Got, ask, get};
 
 /// Nothing in these tests takes so long unless it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(15);
@@ -397,112 +395,6 @@ impl Running {
         let [http, grpc, admin] = [bound.http, bound.grpc, bound.admin].map(Option::unwrap);
         Self { router, http, grpc, admin, log, stop, ended }
     }
-}
-
-/// What a client got.
-#[derive(Debug)]
-pub(crate) struct Got {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
-    /// The transfer broke.
-    pub(crate) broken: bool,
-}
-
-impl Got {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    pub(crate) fn attempts(&self) -> u32 {
-        self.header("x-gridtie-attempts").parse().unwrap_or(0)
-    }
-
-    pub(crate) fn has_error_event(&self) -> bool {
-        self.text.contains("data: {\"error\":")
-    }
-
-    pub(crate) fn is_done(&self) -> bool {
-        self.text.ends_with(DONE) && !self.has_error_event()
-    }
-
-    pub(crate) fn tokens(&self) -> usize {
-        self.text.matches("\"content\":\"").count()
-    }
-
-    /// Reads an answer to its end.
-    pub(crate) async fn read(response: Response<Incoming>) -> Self {
-        let (head, mut body) = response.into_parts();
-        let (mut bytes, mut broken) = (Vec::new(), false);
-        loop {
-            match timeout(LONG, body.frame()).await.expect("the answer goes on and on") {
-                None => break,
-                Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-                Some(Err(_)) => {
-                    broken = true;
-                    break;
-                }
-            }
-        }
-        let text = String::from_utf8(bytes).unwrap();
-        Self { status: head.status.as_u16(), headers: head.headers, text, broken }
-    }
-}
-
-/// A client with one connection.
-pub(crate) struct Client {
-    sender: http1::SendRequest<Full<Bytes>>,
-    connection: JoinHandle<()>,
-}
-
-impl Client {
-    pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.unwrap();
-        socket.set_nodelay(true).unwrap();
-        let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.unwrap();
-        let connection = tokio::spawn(async move { drop(connection.await) });
-        Self { sender, connection }
-    }
-
-    pub(crate) async fn send(
-        &mut self,
-        method: &str,
-        path: &str,
-        body: impl Into<Bytes>,
-    ) -> Response<Incoming> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "gridtie")
-            .header("content-type", "application/json")
-            .body(Full::new(body.into()))
-            .unwrap();
-        self.sender.ready().await.unwrap();
-        timeout(LONG, self.sender.send_request(request)).await.expect("an answer begins").unwrap()
-    }
-
-    pub(crate) async fn chat(&mut self, body: impl Into<Bytes>) -> Response<Incoming> {
-        self.send("POST", "/v1/chat/completions", body).await
-    }
-
-    /// Closes the connection, whatever is going on there.
-    pub(crate) async fn hang_up(self) {
-        self.connection.abort();
-        let _aborted = self.connection.await;
-    }
-}
-
-/// One request on a connection of its own, read to the end.
-pub(crate) async fn ask(address: SocketAddr, body: impl Into<Bytes>) -> Got {
-    let mut client = Client::connect(address).await;
-    let response = client.chat(body).await;
-    Got::read(response).await
-}
-
-pub(crate) async fn get(address: SocketAddr, path: &str) -> Got {
-    let mut client = Client::connect(address).await;
-    let response = client.send("GET", path, Bytes::new()).await;
-    Got::read(response).await
 }
 
 /// A small chat; `text` is the user's message.
