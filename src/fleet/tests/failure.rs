@@ -333,3 +333,21 @@ fn a_clients_own_retry_is_charged_but_served() {
     let past = [tried(&d, FailureKind::ServerError, false)];
     assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Shed(Refusal::Overloaded { .. })));
 }
+
+#[test]
+fn when_the_last_resort_is_full_too_the_next_call_is_told_to_come_back() {
+    let mut w = World::alone(1);
+    for _ in 0..3 {
+        w.fail(OWN, FailureKind::Connect, 0.0);
+    }
+    let mut under_way = Vec::new();
+    for _ in 0..4 {
+        let facts = w.facts(0.5);
+        under_way.push(w.start(&facts, 0.5));
+    }
+    let facts = w.facts(0.5);
+    let Decision::Shed(Refusal::NoPool { permanent, message, .. }) = w.decide(&facts, &[], 0.5) else {
+        panic!("a fifth call is sent to an endpoint that is ejected")
+    };
+    assert!(!permanent && message.contains("ejected"), "permanent: {permanent}, {message}");
+}
