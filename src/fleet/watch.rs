@@ -114,8 +114,8 @@ impl Fleet {
         // With a single endpoint the offer's breaker is the lane's.
         let verdict = if blame.connection || !several { Verdict::Neutral } else { blame.verdict };
         let one = e.lanes.get_mut(lane).and_then(|l| l.ended(End { verdict, ..end }, now, settings));
-        if e.note() {
-            let troubled = e.troubled && !e.leaving;
+        let (changed, troubled, counted) = (e.note(), e.troubled, !e.leaving);
+        if changed && counted {
             pool.troubled = if troubled { pool.troubled + 1 } else { pool.troubled.saturating_sub(1) };
         }
         let ejected = |c: &Option<Change>| c.is_some_and(|c| c.to == "ejected");

@@ -351,3 +351,23 @@ fn when_the_last_resort_is_full_too_the_next_call_is_told_to_come_back() {
     };
     assert!(!permanent && message.contains("ejected"), "permanent: {permanent}, {message}");
 }
+
+#[test]
+fn an_endpoint_that_fails_while_it_leaves_does_not_hide_that_another_is_ill() {
+    let mut w = World::alone(1);
+    for _ in 0..3 {
+        w.fail(OWN, FailureKind::Connect, 0.0);
+    }
+    let (ill, well) = (address("own", 0), address("own", 1));
+    w.fleet.set_endpoints(OWN, &[Arc::clone(&ill), well], at(0.1));
+    let calls: Vec<_> = (0..3).map(|_| w.facts(0.2)).collect();
+    let tickets: Vec<_> = calls.iter().map(|facts| w.start(facts, 0.2)).collect();
+    w.fleet.set_endpoints(OWN, &[ill], at(0.3));
+    for (facts, ticket) in calls.iter().zip(tickets) {
+        w.end(facts, ticket, failed(FailureKind::Connect), 0.4);
+    }
+    assert_eq!(w.fleet.pools[OWN.index()].troubled, 1);
+    let facts = CallFacts { class: BACKGROUND, ..w.facts(0.5) };
+    let decision = w.decide(&facts, &[], 0.5);
+    assert!(matches!(decision, Decision::Wait { .. }), "the ejection is forgotten: {decision:?}");
+}
