@@ -371,3 +371,17 @@ fn an_endpoint_that_fails_while_it_leaves_does_not_hide_that_another_is_ill() {
     let decision = w.decide(&facts, &[], 0.5);
     assert!(matches!(decision, Decision::Wait { .. }), "the ejection is forgotten: {decision:?}");
 }
+
+#[test]
+fn what_an_endpoint_loses_while_it_leaves_is_not_held_against_the_pool() {
+    let mut w = World::alone(1);
+    let calls: Vec<_> = (0..6).map(|_| w.facts(0.0)).collect();
+    let tickets: Vec<_> = calls.iter().map(|facts| w.start(facts, 0.0)).collect();
+    // A rollout: the old server is replaced, and takes its calls with it.
+    w.fleet.set_endpoints(OWN, &[address("own", 1)], at(0.1));
+    for (facts, ticket) in calls.iter().zip(tickets) {
+        assert_eq!(tos(&w.end(facts, ticket, failed(FailureKind::Disconnected), 0.2)), [""; 0]);
+    }
+    let facts = w.facts(0.3);
+    assert_eq!(w.go(&facts, 0.3).address, address("own", 1));
+}
