@@ -132,7 +132,7 @@ impl Router {
                 return Err(Refused { call: id, pool: None, attempts: 0, refusal });
             }
         };
-        drive::Driven::open(self.0.clone(), facts, Arc::new(inbound.request)).begin().await
+        drive::Driven::open(self.0.clone(), facts).begin(Arc::new(inbound.request)).await
     }
 
     /// What there is.

@@ -16,9 +16,14 @@ use futures_util::Stream;
 use smallvec::SmallVec;
 
 use super::drive::{Alarm, Driven};
-use super::{Broken, Out};
+use super::{Bill, Broken, Out};
 use crate::call::{Close, Event, Step};
+use crate::domain::{Delta, Duration, Usage, Usd};
 use crate::upstream::{PieceBody, Pieces};
+
+/// So long, all in all, a stream on a shared connection may wait for its client: enough for a reader that is a little
+/// behind a burst, and in that time a stream's unread frames are a small part of what its connection may hold.
+const SHARED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
 pub struct RelayBody {
@@ -51,10 +56,29 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 /// What a piece weighs in the buffer.
 fn weight(out: &Out) -> usize {
     match out {
-        Out::Piece(PieceBody::Bytes(bytes)) => bytes.len(),
-        // Deltas are small; what matters is that many of them are not free.
-        Out::Piece(PieceBody::Canonical(deltas)) => deltas.len() * 64,
+        Out::Piece(body) => size(body),
         Out::End(_) | Out::Broken(_) => 0,
+    }
+}
+
+/// The memory that a piece holds, about.
+pub(super) fn size(body: &PieceBody) -> usize {
+    /// What a delta takes beside its text: many small ones are not free.
+    const DELTA: usize = 64;
+    match body {
+        PieceBody::Bytes(bytes) => bytes.len(),
+        PieceBody::Canonical(deltas) => deltas.iter().map(|delta| DELTA + text_len(delta)).sum(),
+    }
+}
+
+fn text_len(delta: &Delta) -> usize {
+    match delta {
+        Delta::Text { text, logprobs, .. } => text.len() + logprobs.as_ref().map_or(0, |l| l.get().len()),
+        Delta::Reasoning { text, .. } | Delta::Refusal { text, .. } => text.len(),
+        Delta::ToolCall { id, name, arguments, .. } => {
+            arguments.len() + id.as_ref().map_or(0, String::len) + name.as_ref().map_or(0, String::len)
+        }
+        Delta::Finish { .. } | Delta::Usage(_) => 0,
     }
 }
 
