@@ -2,8 +2,9 @@
 //!
 //! The task never stops reading the upstream just because the client does, where that could hurt somebody else: over
 //! a shared HTTP/2 connection unread frames of one stream use up the window (and in h2 the frame budget) of all. So a
-//! client that is too slow loses its own stream, and nobody else's. Where every stream has its own connection, a
-//! full buffer makes the upstream wait for up to `write_blocked`.
+//! client that is too slow loses its own stream, and nobody else's: a full buffer makes the upstream wait for a moment,
+//! [`SHARED_PATIENCE`] over the whole stream. Where every stream has its own connection, it waits for up to
+//! `write_blocked` each time.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -180,6 +181,19 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// A task that ends without a word (a bug of ours or of an upstream) must not leave its reader waiting for ever, nor
+    /// let it think that this was all.
+    fn drop(&mut self) {
+        if lock(&self.shared).ended {
+            return;
+        }
+        let bill = Bill { usage: Usage::default(), cost: Usd::ZERO };
+        let code = "stream_interrupted";
+        self.push(Out::Broken(Broken { code, failure: None, tokens_delivered: 0, bill }));
+    }
+}
+
 /// Starts relaying what follows `held`.
 pub(super) fn spawn(driven: Driven, held: SmallVec<[PieceBody; 4]>, pieces: Pieces) -> RelayBody {
     let limit = driven.router.settings.stream_buffer;
@@ -205,6 +219,8 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     let router = driven.router.clone();
     let mut grace_over = pin!(router.grace_over.cancelled());
     let mut alarm = Alarm::new(&router, driven.call.wake_at());
+    let mut patience =
+        if driven.shares_connection() { Patience::InAll(SHARED_PATIENCE) } else { Patience::Each };
     loop {
         let woken = poll_fn(|cx| {
             match writer.room(cx) {
@@ -231,7 +247,7 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
             Woken::Item(None) => driven.step(Event::End),
             Woken::Alarm => driven.step(Event::Tick),
             Woken::ReaderGone => driven.step(Event::ClientGone),
-            Woken::Full => match make_room(&mut driven, &writer, grace_over.as_mut()).await {
+            Woken::Full => match make_room(&mut driven, &writer, &mut patience, grace_over.as_mut()).await {
                 Some(event) => driven.step(event),
                 None => Step::Continue,
             },
@@ -244,17 +260,28 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     }
 }
 
-/// Waits for the client to take something. Where streams share a connection there is nothing to wait for: see above.
+/// How long a stream waits for its client.
+enum Patience {
+    /// For the write limit, every time.
+    Each,
+    /// For so much more, and then never again.
+    InAll(Duration),
+}
+
+/// Waits for the client to take something, for a while: see above.
 async fn make_room(
     driven: &mut Driven,
     writer: &Writer,
+    patience: &mut Patience,
     mut grace_over: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Event> {
     let router = driven.router.clone();
-    if driven.shares_connection() {
-        return Some(Event::SlowReader);
-    }
-    let until = (router.clock.mono() + router.settings.write_blocked).min(driven.call.facts().deadline);
+    let began = router.clock.mono();
+    let limit = match patience {
+        Patience::Each => router.settings.write_blocked,
+        Patience::InAll(left) => router.settings.write_blocked.min(*left),
+    };
+    let until = (began + limit).min(driven.call.facts().deadline);
     let mut alarm = Alarm::new(&router, until);
     let event = poll_fn(|cx| {
         match writer.room(cx) {
@@ -268,7 +295,11 @@ async fn make_room(
         grace_over.as_mut().poll(cx).map(|()| Some(Event::Shutdown))
     })
     .await;
-    driven.call.unblocked(router.clock.mono());
+    let now = router.clock.mono();
+    driven.call.unblocked(now);
+    if let Patience::InAll(left) = patience {
+        *left = left.saturating_sub(now.since(began));
+    }
     event
 }
 
