@@ -3,7 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::domain::catalog::{Class, Model, Pool, Tenant};
 use crate::domain::{
-    AskKind, Capabilities, ClassId, Duration, EnginePrior, Instant, ModelId, Offer, OfferId, PoolId, Prices, Tenure,
+    AskKind, Capabilities, ClassId, Duration, EnginePrior, Instant, ModelId, Offer, OfferId, PoolId, Prices,
+    Tenure,
 };
 
 fn catalog() -> Catalog {
@@ -28,7 +29,12 @@ fn catalog() -> Catalog {
             context_window: None,
             capabilities: Capabilities::CHAT_DEFAULT,
         }],
-        models: vec![Model { name: "chat".into(), aliases: vec![], kind: AskKind::Chat, offers: vec![OfferId(0)] }],
+        models: vec![Model {
+            name: "chat".into(),
+            aliases: vec![],
+            kind: AskKind::Chat,
+            offers: vec![OfferId(0)],
+        }],
         classes: vec![Class {
             name: "interactive".into(),
             ttft_target: None,
@@ -73,7 +79,8 @@ fn a_refusal_that_never_became_a_call_is_counted_without_its_words() {
 fn transitions_are_counted_by_where_they_lead() {
     let telemetry = Telemetry::new(&catalog(), LogWriter::memory());
     let reason = "three connections refused".to_owned();
-    let t = Transition { pool: PoolId(0), offer: None, endpoint: None, from: "healthy", to: "ejected", reason };
+    let t =
+        Transition { pool: PoolId(0), offer: None, endpoint: None, from: "healthy", to: "ejected", reason };
     telemetry.transition(&catalog(), &t);
     assert!(telemetry.metrics_text(0, false).contains(r#"gridtie_pool_transitions_total{to="ejected"} 1"#));
 }
@@ -110,7 +117,9 @@ fn a_line_of_a_call_is_json_with_its_facts() {
         client_retry: false,
     };
     let call = crate::call::Call::new(facts.clone(), 1);
-    log.line(|out| line::call(out, &catalog(), crate::domain::Timestamp::from_millis(5), &facts, call.record()));
+    log.line(|out| {
+        line::call(out, &catalog(), crate::domain::Timestamp::from_millis(5), &facts, call.record())
+    });
     let line: serde_json::Value = serde_json::from_str(log.take().trim_end()).expect("a line is JSON");
     assert_eq!(line["call"], "0000000000000abc");
     assert_eq!((&line["model"], &line["class"]), (&"chat".into(), &"interactive".into()));
