@@ -18,6 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use clap::Parser;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
@@ -95,7 +97,8 @@ async fn run(args: Args) -> Result<()> {
         let desk = Desk { unary: unary.clone(), models: models.clone(), pacer: Rc::clone(&pacer) };
         tokio::task::spawn_local(async move {
             // A connection that breaks is the proxy's business; the load side counts what it cost.
-            let _ = desk.serve(Rc::new(socket)).await;
+            let (reader, writer) = socket.into_split();
+            let _ = desk.serve(reader, Rc::new(writer)).await;
         });
     }
 }
@@ -123,15 +126,15 @@ struct Desk {
 }
 
 impl Desk {
-    async fn serve(self, socket: Rc<TcpStream>) -> Result<()> {
+    async fn serve(self, mut reader: OwnedReadHalf, socket: Rc<OwnedWriteHalf>) -> Result<()> {
         let mut buffer = Vec::with_capacity(8 * 1024);
         loop {
-            let Some(end) = read_request(&socket, &mut buffer).await? else { return Ok(()) };
+            let Some(end) = read_request(&mut reader, &mut buffer).await? else { return Ok(()) };
             let request = &buffer[..end];
             if !request.starts_with(b"POST") {
                 write_all(&socket, &self.models).await?;
             } else if let Some(order) = Order::of(request) {
-                self.stream(&socket, order).await?;
+                self.stream(&mut reader, &socket, order).await?;
             } else {
                 write_all(&socket, &self.unary).await?;
             }
@@ -139,7 +142,12 @@ impl Desk {
         }
     }
 
-    async fn stream(&self, socket: &Rc<TcpStream>, order: Order) -> Result<()> {
+    async fn stream(
+        &self,
+        reader: &mut OwnedReadHalf,
+        socket: &Rc<OwnedWriteHalf>,
+        order: Order,
+    ) -> Result<()> {
         write_all(socket, STREAM_HEAD.as_bytes()).await?;
         let (done, ended) = oneshot::channel();
         self.pacer.borrow_mut().join(Stream {
@@ -151,7 +159,7 @@ impl Desk {
         });
         // A held stream says nothing more, so only the reader can notice that the proxy went away.
         if order.hold {
-            socket.readable().await?;
+            reader.read_u8().await?;
             bail!("the proxy ended a held stream");
         }
         // The pacer drops its end when the last byte is written, or when the socket broke.
@@ -188,7 +196,7 @@ fn number(digits: &[u8]) -> u32 {
 }
 
 /// Reads until `buffer` begins with one whole request and returns its length; `None` at a clean end.
-async fn read_request(socket: &TcpStream, buffer: &mut Vec<u8>) -> Result<Option<usize>> {
+async fn read_request(reader: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> Result<Option<usize>> {
     loop {
         if let Some(end) = request_end(buffer) {
             return Ok(Some(end));
@@ -196,12 +204,9 @@ async fn read_request(socket: &TcpStream, buffer: &mut Vec<u8>) -> Result<Option
         if buffer.len() > MAX_REQUEST {
             bail!("a request of more than {MAX_REQUEST} bytes");
         }
-        socket.readable().await?;
-        match socket.try_read_buf(buffer) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+        // Not `try_read`: it would ask the kernel once more after every request.
+        if reader.read_buf(buffer).await? == 0 {
+            return Ok(None);
         }
     }
 }
@@ -232,7 +237,7 @@ fn content_length(fields: &[u8]) -> Option<usize> {
     None
 }
 
-async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Result<()> {
+async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> Result<()> {
     loop {
         match socket.try_write(bytes) {
             Ok(n) if n == bytes.len() => return Ok(()),
@@ -245,7 +250,7 @@ async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Result<()> {
 
 /// One open stream, from its first token to its end.
 struct Stream {
-    socket: Rc<TcpStream>,
+    socket: Rc<OwnedWriteHalf>,
     left: u32,
     /// Whether the closing events are still to be sent.
     open: bool,
@@ -281,7 +286,7 @@ impl Stream {
     }
 }
 
-fn taken(socket: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
+fn taken(socket: &OwnedWriteHalf, bytes: &[u8]) -> std::io::Result<usize> {
     match socket.try_write(bytes) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
         other => other,

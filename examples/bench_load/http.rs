@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 /// More head than any proxy adds.
@@ -37,16 +38,18 @@ impl Connection {
     pub(crate) async fn receive(&mut self, mut sink: impl FnMut(&[u8]) -> bool) -> Result<()> {
         let mut answer = Answer::default();
         loop {
-            match self.socket.try_read(&mut self.buffer[..]) {
-                Ok(0) => bail!("the connection ended inside an answer"),
-                Ok(n) => match answer.feed(&self.buffer[..n], &mut sink)? {
-                    Step::More => {}
-                    Step::Done | Step::Stopped => return Ok(()),
-                },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.readable().await?,
-                Err(error) => return Err(error.into()),
+            // Not `try_read`: it would ask the kernel once more before every answer.
+            let n = self.socket.read(&mut self.buffer[..]).await?;
+            ensure!(n > 0, "the connection ended inside an answer");
+            if answer.feed(&self.buffer[..n], &mut sink)? != Step::More {
+                return Ok(());
             }
         }
+    }
+
+    /// Whether the proxy still holds the connection and has sent nothing more.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.socket.try_read(&mut self.buffer[..]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 }
 

@@ -112,7 +112,11 @@ struct Latency {
 struct Idle {
     #[command(flatten)]
     common: Common,
-    #[arg(long, default_value_t = 1_000)]
+    /// Streams opened before the count begins: memory that the process had freed at its start is used up by them.
+    #[arg(long, default_value_t = 500)]
+    base: usize,
+    /// Streams that are counted.
+    #[arg(long, default_value_t = 2_000)]
     streams: usize,
     /// Silence before memory is read, in seconds.
     #[arg(long, default_value_t = 3)]
@@ -458,23 +462,34 @@ async fn idle(args: &Idle) -> Result<Value> {
     let extra = json!({"stream": true, "max_tokens": 1, "user": "bench-hold"});
     let held = request(&args.common, &extra)?;
     let mut connections = Vec::new();
-    for _ in 0..args.streams {
+    hold(args, &held, args.base, &mut connections).await?;
+    let rss_base = args.common.watched.proxy_rss()?;
+    hold(args, &held, args.streams, &mut connections).await?;
+    let rss = args.common.watched.proxy_rss()?;
+    drop(connections);
+    sleep(Duration::from_secs(1)).await;
+    let grown = rss as f64 - rss_base as f64;
+    Ok(json!({
+        "base": args.base,
+        "streams": args.streams,
+        "rss_idle_bytes": rss_idle,
+        "rss_base_bytes": rss_base,
+        "rss_bytes": rss,
+        "rss_after_bytes": args.common.watched.proxy_rss()?,
+        "bytes_per_stream": grown / args.streams as f64,
+    }))
+}
+
+/// Opens so many more streams, each after the last one's first token, and lets the proxy settle.
+async fn hold(args: &Idle, request: &[u8], streams: usize, connections: &mut Connections) -> Result<()> {
+    for _ in 0..streams {
         let mut connection = Connection::open(args.common.to).await?;
-        connection.send(&held)?;
+        connection.send(request)?;
         let mut events = Events::default();
         connection.receive(|piece| events.add(piece) == 0).await?;
         connections.push(connection);
     }
     sleep(Duration::from_secs(args.settle_s)).await;
-    let rss = args.common.watched.proxy_rss()?;
-    drop(connections);
-    sleep(Duration::from_secs(1)).await;
-    let grown = rss as f64 - rss_idle as f64;
-    Ok(json!({
-        "streams": args.streams,
-        "rss_idle_bytes": rss_idle,
-        "rss_bytes": rss,
-        "rss_after_bytes": args.common.watched.proxy_rss()?,
-        "bytes_per_stream": grown / args.streams as f64,
-    }))
+    ensure!(connections.iter_mut().all(Connection::is_silent), "a held stream ended or went on");
+    Ok(())
 }
