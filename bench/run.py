@@ -394,7 +394,7 @@ def facts_of(peers, options, started):
         f"{started:%Y-%m-%d %H:%M} UTC, {machine()}",
         f"median (min–max) of {options.rounds} round(s), peers interleaved; proxy alone on core {PROXY_CPU}, load and mock on core {LOAD_CPU}",
         f"HTTP and gRPC calls: closed loop of 32 (HTTP: 32 connections; gRPC: 4 of 8 streams); half load: {options.rate:,} calls a second for everyone",
-        "streams: 200 at once, one token of about 300 bytes every 5 ms each; latency: one connection, proxied minus direct",
+        "streams: 200 at once, one token event of 274 bytes every 5 ms each; latency: one connection, proxied minus direct",
         f"gRPC: {grpc}" if grpc else "",
     ]
 
