@@ -129,7 +129,7 @@ def test_a_stream_that_breaks_raises_and_never_looks_whole(pair, fault):
             for choice in chunk.choices:
                 text += choice.delta.content or ""
                 finishes += [choice.finish_reason] if choice.finish_reason else []
-    assert text == "".join(WORDS[:3])
+    assert "".join(WORDS[:3]) == text, caught.value
     assert finishes == []
     assert "not whole" in caught.value.message
     assert second.seen == [], "what was begun is not begun again elsewhere"
