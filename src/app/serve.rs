@@ -132,7 +132,7 @@ impl Server {
         if let Some(health) = &health {
             health.set_serving(false).await;
         }
-        let down = go_down(&router, &shutdown, &mut servers, descent);
+        let down = go_down(&router, &shutdown, &mut servers, health.as_ref(), descent);
         tokio::select! {
             biased;
             () = hurry => tracing::warn!("told twice to stop: not waiting for open calls"),
@@ -148,8 +148,18 @@ impl Server {
     }
 }
 
-async fn go_down(router: &Router, shutdown: &Shutdown, servers: &mut JoinSet<()>, descent: Descent) {
+async fn go_down(
+    router: &Router,
+    shutdown: &Shutdown,
+    servers: &mut JoinSet<()>,
+    health: Option<&grpc::Health>,
+    descent: Descent,
+) {
     sleep(descent.lame_duck).await;
+    // Watchers have been told; a watch that stays open would hold up the listener.
+    if let Some(health) = health {
+        health.close().await;
+    }
     shutdown.begin();
     let finish = async {
         router.all_closed().await;

@@ -76,7 +76,7 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that are longer, with the length that they may not pass. The list may only shrink.
-const LONG_FILES: [(&str, usize); 1] = [("src/config/read.rs", 544)];
+const LONG_FILES: [(&str, usize); 0] = [];
 
 /// Functions that are longer, likewise.
 const LONG_FUNCTIONS: [(&str, usize); 1] = [

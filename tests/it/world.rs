@@ -17,15 +17,15 @@ use gridtie::telemetry::{LogWriter, Telemetry};
 use gridtie::upstream::Upstream;
 use gridtie::upstream::scripted::{Script, Scripted};
 
-pub const SEED: u64 = 7;
-pub const POOLS: [&str; 3] = ["owned", "cloud-a", "cloud-b"];
+pub(crate) const SEED: u64 = 7;
+pub(crate) const POOLS: [&str; 3] = ["owned", "cloud-a", "cloud-b"];
 
-pub fn ms(n: u64) -> Duration {
+pub(crate) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 /// `owned` is free and has two endpoints; `cloud-a` is cheaper than `cloud-b`; each cloud has one.
-pub fn catalog() -> Arc<Catalog> {
+pub(crate) fn catalog() -> Arc<Catalog> {
     let pool = |i: usize, tenure| Pool {
         name: POOLS[i].into(),
         tenure,
@@ -79,7 +79,7 @@ pub fn catalog() -> Arc<Catalog> {
     })
 }
 
-pub fn fleet(catalog: &Arc<Catalog>, clock: &Clock) -> Fleet {
+pub(crate) fn fleet(catalog: &Arc<Catalog>, clock: &Clock) -> Fleet {
     let now = clock.now();
     let mut fleet = Fleet::new(catalog.clone(), fleet::Settings::default(), now);
     for (i, endpoints) in [2, 1, 1].into_iter().enumerate() {
@@ -92,11 +92,11 @@ pub fn fleet(catalog: &Arc<Catalog>, clock: &Clock) -> Fleet {
 }
 
 /// Wall time at the start of every test.
-pub fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     Clock::starting_at(Timestamp::from_millis(1_800_000_000_000))
 }
 
-pub fn request(stream: bool) -> Request {
+pub(crate) fn request(stream: bool) -> Request {
     Request {
         kind: AskKind::Chat,
         stream,
@@ -107,7 +107,7 @@ pub fn request(stream: bool) -> Request {
     }
 }
 
-pub fn inbound(stream: bool) -> Inbound {
+pub(crate) fn inbound(stream: bool) -> Inbound {
     Inbound {
         request: request(stream),
         model: "chat".into(),
@@ -123,20 +123,20 @@ pub fn inbound(stream: bool) -> Inbound {
     }
 }
 
-pub fn facts(id: u64, arrived: gridtie::domain::Instant, stream: bool) -> CallFacts {
+pub(crate) fn facts(id: u64, arrived: gridtie::domain::Instant, stream: bool) -> CallFacts {
     flow::resolve(&catalog(), CallId(id), arrived, &inbound(stream)).expect("the test's own names exist")
 }
 
 /// A ledger that keeps every account, to look at afterwards.
 #[derive(Debug, Default)]
-pub struct Kept(pub Mutex<Vec<(CallId, String)>>, pub Mutex<Vec<Account>>);
+pub(crate) struct Kept(pub Mutex<Vec<(CallId, String)>>, pub Mutex<Vec<Account>>);
 
 #[derive(Debug, Clone)]
-pub struct Account {
-    pub pools: Vec<u16>,
-    pub results: Vec<&'static str>,
-    pub ending: &'static str,
-    pub output: u64,
+pub(crate) struct Account {
+    pub(crate) pools: Vec<u16>,
+    pub(crate) results: Vec<&'static str>,
+    pub(crate) ending: &'static str,
+    pub(crate) output: u64,
 }
 
 impl Ledger for Kept {
@@ -156,13 +156,15 @@ impl Ledger for Kept {
 }
 
 /// A router over scripted pools.
-pub struct World {
-    pub router: Router,
-    pub kept: Arc<Kept>,
-    pub log: LogWriter,
+pub(crate) struct World {
+    pub(crate) router: Router,
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) log: LogWriter,
 }
 
-pub fn world(play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static) -> World {
+pub(crate) fn world(
+    play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
+) -> World {
     let catalog = catalog();
     let clock = clock();
     let kept = Arc::new(Kept::default());
@@ -182,6 +184,6 @@ pub fn world(play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync 
 }
 
 /// Which pool an attempt goes to.
-pub fn pool_of(attempt: &gridtie::upstream::Attempt) -> &str {
+pub(crate) fn pool_of(attempt: &gridtie::upstream::Attempt) -> &str {
     attempt.address.origin.trim_start_matches("sim://").split('/').next().unwrap_or_default()
 }
