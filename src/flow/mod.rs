@@ -8,8 +8,6 @@ mod answered;
 mod drive;
 mod relay;
 mod resolve;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
