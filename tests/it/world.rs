@@ -163,6 +163,13 @@ pub(crate) struct World {
 pub(crate) fn world(
     play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
 ) -> World {
+    world_with(flow::Settings::default(), play)
+}
+
+pub(crate) fn world_with(
+    settings: flow::Settings,
+    play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
+) -> World {
     let catalog = catalog();
     let clock = clock();
     let kept = Arc::new(Kept::default());
@@ -175,7 +182,7 @@ pub(crate) fn world(
         seed: SEED,
         ledger: kept.clone(),
         telemetry: Arc::new(Telemetry::new(&catalog, log.clone())),
-        settings: flow::Settings::default(),
+        settings,
         catalog,
     });
     World { router, kept, log }
