@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// The reader's side of a stream that has not begun.
 pub(super) struct Late {
-    decided: oneshot::Receiver<Result<RelayBody, Broken>>,
+    decided: oneshot::Receiver<Result<RelayBody, Box<Broken>>>,
     comment: Pin<Box<Sleep>>,
 }
 
@@ -43,7 +43,7 @@ impl Late {
     }
 
     /// The stream, `None` for a comment, or why there is no stream.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RelayBody>, Broken>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RelayBody>, Box<Broken>>> {
         if let Poll::Ready(decided) = Pin::new(&mut self.decided).poll(cx) {
             return Poll::Ready(
                 decided.unwrap_or_else(|_| Err(broken("stream_interrupted", None))).map(Some),
@@ -59,7 +59,7 @@ impl Late {
     }
 }
 
-fn told(answered: Result<Answered, Refused>) -> Result<RelayBody, Broken> {
+fn told(answered: Result<Answered, Refused>) -> Result<RelayBody, Box<Broken>> {
     match answered {
         Ok(Answered::Stream { body, .. }) => Ok(body),
         Ok(Answered::Whole { .. }) => {
@@ -75,6 +75,11 @@ fn told(answered: Result<Answered, Refused>) -> Result<RelayBody, Broken> {
     }
 }
 
-fn broken(code: &'static str, failure: Option<Failure>) -> Broken {
-    Broken { code, failure, tokens_delivered: 0, bill: Bill { usage: Usage::default(), cost: Usd::ZERO } }
+fn broken(code: &'static str, failure: Option<Failure>) -> Box<Broken> {
+    Box::new(Broken {
+        code,
+        failure,
+        tokens_delivered: 0,
+        bill: Bill { usage: Usage::default(), cost: Usd::ZERO },
+    })
 }

@@ -9,6 +9,8 @@ mod drive;
 mod late;
 mod relay;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -139,11 +141,12 @@ impl Router {
             }
         };
         let (streamed, model) = (inbound.request.stream, facts.model);
-        let driven = drive::Driven::open(self.0.clone(), facts, Arc::new(inbound.request));
+        let driven = drive::Driven::open(self.0.clone(), facts);
+        let request = Arc::new(inbound.request);
         if !streamed {
-            return driven.begin().await;
+            return driven.begin(request).await;
         }
-        let mut begin = Box::pin(driven.begin());
+        let mut begin = Box::pin(driven.begin(request));
         tokio::select! {
             biased;
             answered = &mut begin => answered,

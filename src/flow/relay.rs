@@ -2,8 +2,9 @@
 //!
 //! The task never stops reading the upstream just because the client does, where that could hurt somebody else: over
 //! a shared HTTP/2 connection unread frames of one stream use up the window (and in h2 the frame budget) of all. So a
-//! client that is too slow loses its own stream, and nobody else's. Where every stream has its own connection, a
-//! full buffer makes the upstream wait for up to `write_blocked`.
+//! client that is too slow loses its own stream, and nobody else's: a full buffer makes the upstream wait for a moment,
+//! [`SHARED_PATIENCE`] over the whole stream. Where every stream has its own connection, it waits for up to
+//! `write_blocked` each time.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,9 +18,14 @@ use smallvec::SmallVec;
 
 use super::drive::{Alarm, Driven};
 use super::late::Late;
-use super::{Broken, Out};
+use super::{Bill, Broken, Out};
 use crate::call::{Close, Event, Step};
+use crate::domain::{Delta, Duration, Usage, Usd};
 use crate::upstream::{PieceBody, Pieces};
+
+/// So long, all in all, a stream on a shared connection may wait for its client: enough for a reader that is a little
+/// behind a burst, and in that time a stream's unread frames are a small part of what its connection may hold.
+const SHARED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
 pub struct RelayBody(Source);
@@ -62,10 +68,29 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 /// What a piece weighs in the buffer.
 fn weight(out: &Out) -> usize {
     match out {
-        Out::Piece(PieceBody::Bytes(bytes)) => bytes.len(),
-        // Deltas are small; what matters is that many of them are not free.
-        Out::Piece(PieceBody::Canonical(deltas)) => deltas.len() * 64,
+        Out::Piece(body) => size(body),
         Out::KeepAlive | Out::End(_) | Out::Broken(_) => 0,
+    }
+}
+
+/// The memory that a piece holds, about.
+pub(super) fn size(body: &PieceBody) -> usize {
+    /// What a delta takes beside its text: many small ones are not free.
+    const DELTA: usize = 64;
+    match body {
+        PieceBody::Bytes(bytes) => bytes.len(),
+        PieceBody::Canonical(deltas) => deltas.iter().map(|delta| DELTA + text_len(delta)).sum(),
+    }
+}
+
+fn text_len(delta: &Delta) -> usize {
+    match delta {
+        Delta::Text { text, logprobs, .. } => text.len() + logprobs.as_ref().map_or(0, |l| l.get().len()),
+        Delta::Reasoning { text, .. } | Delta::Refusal { text, .. } => text.len(),
+        Delta::ToolCall { id, name, arguments, .. } => {
+            arguments.len() + id.as_ref().map_or(0, String::len) + name.as_ref().map_or(0, String::len)
+        }
+        Delta::Finish { .. } | Delta::Usage(_) => 0,
     }
 }
 
@@ -88,7 +113,7 @@ impl RelayBody {
             match ready!(late.poll(cx)) {
                 Ok(Some(begun)) => *self = begun,
                 Ok(None) => return Poll::Ready(Some(Out::KeepAlive)),
-                Err(broken) => *self = Self::finished([Out::Broken(broken)].into_iter()),
+                Err(broken) => *self = Self::finished([Out::Broken(*broken)].into_iter()),
             }
         }
         match &mut self.0 {
@@ -190,6 +215,19 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// A task that ends without a word (a bug of ours or of an upstream) must not leave its reader waiting for ever, nor
+    /// let it think that this was all.
+    fn drop(&mut self) {
+        if lock(&self.shared).ended {
+            return;
+        }
+        let bill = Bill { usage: Usage::default(), cost: Usd::ZERO };
+        let code = "stream_interrupted";
+        self.push(Out::Broken(Broken { code, failure: None, tokens_delivered: 0, bill }));
+    }
+}
+
 /// Starts relaying what follows `held`.
 pub(super) fn spawn(driven: Driven, held: SmallVec<[PieceBody; 4]>, pieces: Pieces) -> RelayBody {
     let limit = driven.router.settings.stream_buffer;
@@ -215,6 +253,8 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     let router = driven.router.clone();
     let mut grace_over = pin!(router.grace_over.cancelled());
     let mut alarm = Alarm::new(&router, driven.call.wake_at());
+    let mut patience =
+        if driven.shares_connection() { Patience::InAll(SHARED_PATIENCE) } else { Patience::Each };
     loop {
         let woken = poll_fn(|cx| {
             match writer.room(cx) {
@@ -241,7 +281,7 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
             Woken::Item(None) => driven.step(Event::End),
             Woken::Alarm => driven.step(Event::Tick),
             Woken::ReaderGone => driven.step(Event::ClientGone),
-            Woken::Full => match make_room(&mut driven, &writer, grace_over.as_mut()).await {
+            Woken::Full => match make_room(&mut driven, &writer, &mut patience, grace_over.as_mut()).await {
                 Some(event) => driven.step(event),
                 None => Step::Continue,
             },
@@ -254,17 +294,28 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     }
 }
 
-/// Waits for the client to take something. Where streams share a connection there is nothing to wait for: see above.
+/// How long a stream waits for its client.
+enum Patience {
+    /// For the write limit, every time.
+    Each,
+    /// For so much more, and then never again.
+    InAll(Duration),
+}
+
+/// Waits for the client to take something, for a while: see above.
 async fn make_room(
     driven: &mut Driven,
     writer: &Writer,
+    patience: &mut Patience,
     mut grace_over: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Event> {
     let router = driven.router.clone();
-    if driven.shares_connection() {
-        return Some(Event::SlowReader);
-    }
-    let until = (router.clock.mono() + router.settings.write_blocked).min(driven.call.facts().deadline);
+    let began = router.clock.mono();
+    let limit = match patience {
+        Patience::Each => router.settings.write_blocked,
+        Patience::InAll(left) => router.settings.write_blocked.min(*left),
+    };
+    let until = (began + limit).min(driven.call.facts().deadline);
     let mut alarm = Alarm::new(&router, until);
     let event = poll_fn(|cx| {
         match writer.room(cx) {
@@ -278,7 +329,11 @@ async fn make_room(
         grace_over.as_mut().poll(cx).map(|()| Some(Event::Shutdown))
     })
     .await;
-    driven.call.unblocked(router.clock.mono());
+    let now = router.clock.mono();
+    driven.call.unblocked(now);
+    if let Patience::InAll(left) = patience {
+        *left = left.saturating_sub(now.since(began));
+    }
     event
 }
 

@@ -27,7 +27,7 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     fn call(&self, attempt: Attempt) -> Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
 
     /// Do its streams share connections, so that one that is not read could hold up others? Then a slow client's
-    /// stream is cut as soon as its buffer is full; else the upstream is made to wait for a while.
+    /// stream is cut soon after its buffer is full; else the upstream is made to wait for a while.
     fn shares_connections(&self) -> bool {
         false
     }

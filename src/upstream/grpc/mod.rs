@@ -115,6 +115,10 @@ impl Upstream for Gridtie {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { shared.call(attempt).await })
     }
+
+    fn shares_connections(&self) -> bool {
+        true
+    }
 }
 
 impl Shared {

@@ -506,3 +506,8 @@ fn deltas_of_a_piece_are_canonical() {
     assert!(matches!(piece.body, PieceBody::Canonical(_)));
     assert_eq!(piece.content_events, 0, "no text, no content");
 }
+
+#[test]
+fn its_streams_share_connections_and_it_says_so() {
+    assert!(upstream(&Settings::default()).shares_connections());
+}
