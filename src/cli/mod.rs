@@ -53,7 +53,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let paint = Paint::of(&io::stdout());
-    match run(cli.command, paint, &mut io::stdout().lock()) {
+    // Not locked: the log of calls writes to the same stream from its own thread.
+    match run(cli.command, paint, &mut io::stdout()) {
         Ok(code) => code,
         // Whoever read our output has gone: nothing is wrong here.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -32,6 +32,10 @@ pub(super) struct Driven {
 }
 
 /// What came of an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for one return, and a box would be an allocation a call"
+)]
 enum Progress {
     Next(Step),
     Whole(Whole),

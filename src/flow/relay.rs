@@ -11,12 +11,13 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::Stream;
 use smallvec::SmallVec;
 
 use super::drive::{Alarm, Driven};
+use super::late::Late;
 use super::{Bill, Broken, Out};
 use crate::call::{Close, Event, Step};
 use crate::domain::{Delta, Duration, Usage, Usd};
@@ -27,7 +28,17 @@ use crate::upstream::{PieceBody, Pieces};
 const SHARED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
-pub struct RelayBody {
+pub struct RelayBody(Source);
+
+enum Source {
+    /// It has begun.
+    Begun(Begun),
+    /// It has not, though the client already has its headers.
+    Late(Late),
+}
+
+/// The reader's end of the buffer.
+struct Begun {
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -58,7 +69,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 fn weight(out: &Out) -> usize {
     match out {
         Out::Piece(body) => size(body),
-        Out::End(_) | Out::Broken(_) => 0,
+        Out::KeepAlive | Out::End(_) | Out::Broken(_) => 0,
     }
 }
 
@@ -88,11 +99,33 @@ impl RelayBody {
     pub(super) fn finished(outs: impl Iterator<Item = Out>) -> Self {
         let shared =
             Shared { queue: outs.collect(), bytes: 0, reader: None, writer: None, gone: false, ended: true };
-        Self { shared: Arc::new(Mutex::new(shared)) }
+        Self(Source::Begun(Begun { shared: Arc::new(Mutex::new(shared)) }))
+    }
+
+    /// A stream that is yet to begin, or to break.
+    pub(super) fn late(late: Late) -> Self {
+        Self(Source::Late(late))
     }
 
     /// The next thing to hand to the client; `None` after the last.
     pub fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        if let Source::Late(late) = &mut self.0 {
+            match ready!(late.poll(cx)) {
+                Ok(Some(begun)) => *self = begun,
+                Ok(None) => return Poll::Ready(Some(Out::KeepAlive)),
+                Err(broken) => *self = Self::finished([Out::Broken(*broken)].into_iter()),
+            }
+        }
+        match &mut self.0 {
+            Source::Begun(begun) => begun.poll_out(cx),
+            // What a late stream becomes has begun.
+            Source::Late(_) => Poll::Ready(None),
+        }
+    }
+}
+
+impl Begun {
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
         let mut shared = lock(&self.shared);
         if let Some(out) = shared.queue.pop_front() {
             shared.bytes = shared.bytes.saturating_sub(weight(&out));
@@ -120,7 +153,8 @@ impl Stream for RelayBody {
 
 impl fmt::Debug for RelayBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = lock(&self.shared);
+        let Source::Begun(begun) = &self.0 else { return f.write_str("RelayBody(late)") };
+        let shared = lock(&begun.shared);
         f.debug_struct("RelayBody")
             .field("queued", &shared.queue.len())
             .field("ended", &shared.ended)
@@ -128,7 +162,7 @@ impl fmt::Debug for RelayBody {
     }
 }
 
-impl Drop for RelayBody {
+impl Drop for Begun {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
         shared.gone = true;
@@ -203,7 +237,7 @@ pub(super) fn spawn(driven: Driven, held: SmallVec<[PieceBody; 4]>, pieces: Piec
     let shared = Arc::new(Mutex::new(shared));
     let writer = Writer { shared: shared.clone(), limit };
     tokio::spawn(relay(driven, writer, pieces));
-    RelayBody { shared }
+    RelayBody(Source::Begun(Begun { shared }))
 }
 
 /// What woke the task.

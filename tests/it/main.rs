@@ -1,5 +1,5 @@
 //! What can only be tested from outside: files, processes, sockets, and the rules of the house.
-#![expect(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod config;
 mod flow;

@@ -76,7 +76,7 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files that are longer, with the length that they may not pass. The list may only shrink.
-const LONG_FILES: [(&str, usize); 1] = [("src/config/read.rs", 544)];
+const LONG_FILES: [(&str, usize); 0] = [];
 
 /// Functions that are longer, likewise.
 const LONG_FUNCTIONS: [(&str, usize); 1] = [
@@ -255,7 +255,7 @@ fn no_arrow_between_rooms_runs_up() {
             sins.push(format!("{}: the room `{room}` has no floor: give it one in FLOORS", source.path));
             continue;
         };
-        for (line, other) in rooms_used(&source) {
+        for (line, other) in rooms_used(source) {
             if other == room || SIDEWAYS.contains(&(room, other.as_str())) {
                 continue;
             }
