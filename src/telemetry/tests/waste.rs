@@ -1,9 +1,9 @@
 //! What is counted, and against whom.
 
-use crate::telemetry::*;
 use crate::call::{AttemptRecord, AttemptResult};
 use crate::domain::catalog::{Class, Model, Offer, Pool, Tenant};
 use crate::domain::*;
+use crate::telemetry::*;
 use std::sync::Arc;
 
 fn catalog() -> Catalog {
