@@ -140,8 +140,13 @@ impl Server {
             () = down => {}
         }
         router.end_grace();
-        let _in_time = timeout(LAST_WORDS, router.all_closed()).await;
-        sleep(Duration::from_millis(20)).await;
+        // An account is closed before its last words are on the wire, so it is the connections that are waited for.
+        shutdown.begin();
+        let last_words = async {
+            router.all_closed().await;
+            while servers.join_next().await.is_some() {}
+        };
+        let _in_time = timeout(LAST_WORDS, last_words).await;
         shutdown.cut();
         admin_shutdown.cut();
         router.telemetry().flush();

@@ -1,8 +1,14 @@
 //! What can only be tested from outside: files, processes, sockets, and the rules of the house.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod back_to_back;
 mod config;
+mod failover;
 mod flow;
+mod recorded;
+mod shutdown;
+mod slow_readers;
 mod tidy;
 mod two_drivers;
+mod wire;
 mod world;

@@ -1,0 +1,36 @@
+//! Calls one after the other on one connection. Without TCP_NODELAY at both ends each would wait 40 ms for the
+//! acknowledgement of the one before (Nagle's algorithm against delayed acknowledgements).
+
+use std::time::{Duration, Instant};
+
+use crate::wire::{BASE, Client, Endpoint, Got, Running, chat, good, pool};
+
+/// Two seconds if every call stalls; some milliseconds a call on a busy machine if none does.
+const CALLS: u32 = 50;
+const BOUND: Duration = Duration::from_secs(1);
+
+async fn takes(client: &mut Client, stream: bool) -> Duration {
+    let started = Instant::now();
+    for _ in 0..CALLS {
+        let got = Got::read(client.chat(chat(stream, "hi")).await).await;
+        assert_eq!(got.status, 200, "{}", got.text);
+        assert!(!stream || got.is_done(), "{}", got.text);
+    }
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn calls_on_one_connection_do_not_stall_on_acknowledgements() {
+    let endpoint = Endpoint::start(good).await;
+    let near = Running::start(&format!("{BASE}{}", pool("near", "openai", &[endpoint.origin()]))).await;
+    let cluster = format!("http://{}", near.grpc);
+    let far = Running::start(&format!("{BASE}{}", pool("far", "grpc", &[cluster]))).await;
+    for (name, address) in [("openai", near.http), ("grpc", far.http)] {
+        let mut client = Client::connect(address).await;
+        for stream in [false, true] {
+            let took = takes(&mut client, stream).await;
+            assert!(took < BOUND, "{CALLS} calls over {name} took {took:?} (stream: {stream})");
+        }
+    }
+    assert!(endpoint.connections() <= 2, "{} connections for calls one by one", endpoint.connections());
+}
