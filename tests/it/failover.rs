@@ -78,7 +78,7 @@ async fn the_loss_of_an_endpoint_and_then_of_its_pool_fails_no_call_and_silences
     let all: Vec<Got> = all.into_iter().flatten().collect();
     let moved = all.iter().filter(|got| got.attempts() > 1).count();
     let broken = all.iter().filter(|got| got.has_error_event()).count();
-    println!("{} calls, {moved} tried elsewhere, {broken} streams broken and told so", all.len());
+    eprintln!("{} calls, {moved} tried elsewhere, {broken} streams broken and told so", all.len());
     assert_eq!(all.len(), CALLERS * CALLS);
     assert!(moved > 0 && broken > 0, "nothing was under way when the endpoints were lost");
     assert!(c.asked() > 0);
@@ -86,8 +86,10 @@ async fn the_loss_of_an_endpoint_and_then_of_its_pool_fails_no_call_and_silences
     gridtie.router.all_closed().await;
 }
 
+type Fault = (&'static str, fn(&Asked) -> Vec<Act>);
+
 /// What may go wrong before the first content, for a unary call and for a stream.
-fn faults() -> Vec<(&'static str, fn(&Asked) -> Vec<Act>)> {
+fn faults() -> Vec<Fault> {
     vec![
         ("hung", |_| vec![Act::Hold]),
         ("reset", |_| vec![Act::Reset]),

@@ -1,5 +1,11 @@
 //! What can only be tested from outside: files, processes, sockets, and the rules of the house.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod back_to_back;
 mod config;

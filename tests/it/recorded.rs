@@ -226,7 +226,7 @@ async fn recorded_streams_reach_the_client_byte_for_byte_but_for_the_model() {
             used(&recorded.path);
         }
     }
-    println!("recorded streams: {}, of which {failing} fail and say so", all.len());
+    eprintln!("recorded streams: {}, of which {failing} fail and say so", all.len());
 }
 
 /// All that came before the fault, then an error, and no end.
@@ -256,5 +256,5 @@ async fn recorded_answers_reach_the_client_byte_for_byte_but_for_the_model() {
         assert!(got.text == renamed(recorded.text(), model), "{name} differs: {}", got.text);
         used(&recorded.path);
     }
-    println!("recorded whole answers: {}, of which {embeddings} embeddings", all.len());
+    eprintln!("recorded whole answers: {}, of which {embeddings} embeddings", all.len());
 }
