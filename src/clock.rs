@@ -29,7 +29,6 @@ impl Clock {
     }
 
     /// Takes over the system's wall clock again, which may have been corrected. Monotonic time is not touched.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that may")]
     pub fn anchor(&self) {
         let since_epoch = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let elapsed = self.mono().since(Instant::START);

@@ -17,7 +17,7 @@ use crate::upstream::{Upstream, grpc, openai, simulated};
 pub fn router(checked: &Checked, clock: Clock, seed: u64, log: LogWriter) -> anyhow::Result<Router> {
     let catalog = checked.catalog.clone();
     let now = clock.now();
-    let mut fleet = Fleet::new(catalog.clone(), checked.routing.clone(), now);
+    let mut fleet = Fleet::new(catalog.clone(), checked.routing, now);
     for (i, endpoints) in checked.endpoints.iter().enumerate() {
         fleet.set_endpoints(PoolId(i as u16), &endpoints.fixed, now);
     }

@@ -101,21 +101,19 @@ impl Server {
         let admin_shutdown = Shutdown::new();
         let mut servers = JoinSet::new();
         let mut background = JoinSet::new();
-        let data = data_settings(&checked)?;
-        let health = match grpc {
-            Some(listener) => Some(spawn_grpc(
-                &mut servers,
-                listener,
-                &router,
-                &gate,
-                &checked,
-                data.clone(),
-                shutdown.clone(),
-            )?),
-            None => None,
+        let data = Data {
+            router: &router,
+            gate: &gate,
+            checked: &checked,
+            settings: data_settings(&checked)?,
+            shutdown: shutdown.clone(),
         };
+        let health = grpc.map(|listener| spawn_grpc(&mut servers, listener, &data)).transpose()?;
+        if let Some(health) = &health {
+            health.set_serving(true).await;
+        }
         if let Some(listener) = http {
-            spawn_http(&mut servers, listener, &router, &gate, &checked, data, shutdown.clone());
+            spawn_http(&mut servers, listener, &data);
         }
         if let Some(listener) = admin {
             let settings = listen::Settings {
@@ -125,6 +123,9 @@ impl Server {
             spawn_admin(&mut background, listener, &router, &gate, settings, admin_shutdown.clone())?;
         }
         spawn_upkeep(&mut background, &router, &checked, seed);
+        if let Some(health) = &health {
+            health.set_serving(true).await;
+        }
 
         stop.await;
         tracing::info!(open_calls = router.open_calls(), "going down");
@@ -188,39 +189,43 @@ fn data_settings(checked: &Checked) -> anyhow::Result<listen::Settings> {
     })
 }
 
+/// What the data faces share.
+struct Data<'a> {
+    router: &'a Router,
+    gate: &'a Arc<Gate>,
+    checked: &'a Checked,
+    settings: listen::Settings,
+    shutdown: Shutdown,
+}
+
 fn spawn_grpc(
     servers: &mut JoinSet<()>,
     listener: TcpListener,
-    router: &Router,
-    gate: &Arc<Gate>,
-    checked: &Checked,
-    settings: listen::Settings,
-    shutdown: Shutdown,
+    data: &Data<'_>,
 ) -> anyhow::Result<grpc::Health> {
-    let gate = gate.clone();
+    let Data { router, gate, checked, settings, shutdown } = data;
+    let gate = Arc::clone(gate);
     let who = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
     let face =
         grpc::Settings { max_message: checked.limits.body as usize, reflection: checked.listen.reflection };
-    let (face, health) = grpc::Face::new(router.clone(), who, face)?;
-    let settings = listen::Settings { max_streams: settings.max_streams.max(grpc::MAX_STREAMS), ..settings };
-    servers.spawn(face.serve(listener, settings, shutdown));
+    let (face, health) = grpc::Face::new((*router).clone(), who, face)?;
+    let max_streams = settings.max_streams.max(grpc::MAX_STREAMS);
+    servers.spawn(face.serve(
+        listener,
+        listen::Settings { max_streams, ..settings.clone() },
+        shutdown.clone(),
+    ));
     Ok(health)
 }
 
-fn spawn_http(
-    servers: &mut JoinSet<()>,
-    listener: TcpListener,
-    router: &Router,
-    gate: &Arc<Gate>,
-    checked: &Checked,
-    settings: listen::Settings,
-    shutdown: Shutdown,
-) {
-    let gate = gate.clone();
+fn spawn_http(servers: &mut JoinSet<()>, listener: TcpListener, data: &Data<'_>) {
+    let Data { router, gate, checked, settings, shutdown } = data;
+    let gate = Arc::clone(gate);
     let who: openai::Auth = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
     let limits = openai::Limits { body: checked.limits.body as usize, ..openai::Limits::default() };
-    let face = openai::Face::new(router.clone(), who, limits);
-    servers.spawn(listen::serve(listener, settings, shutdown, move |peer| face.connection(peer)));
+    let face = openai::Face::new((*router).clone(), who, limits);
+    let connection = move |peer| face.connection(peer);
+    servers.spawn(listen::serve(listener, settings.clone(), shutdown.clone(), connection));
 }
 
 fn spawn_admin(

@@ -48,9 +48,20 @@ pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Exi
         lame_duck: Duration::try_from_secs_f64(args.lame_duck).context("--lame-duck: a number of seconds")?,
         grace: checked.drain_grace,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     runtime.block_on(serve(checked, seed, descent, out))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many threads as there are cores to run on. On a single one a runtime without work stealing does the same for less:
+/// it needs no atomics between workers and wakes nobody.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = match cores {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
 }
 
 async fn serve(checked: Checked, seed: u64, descent: Descent, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -30,6 +30,10 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// No call has more tokens in one direction than this: ten times the largest context window there is. A provider
+    /// that says more has a fault, and a bill is not the place to find out.
+    pub const CREDIBLE_MAX: u64 = 10_000_000;
+
     /// Input and output together.
     pub const fn total(&self) -> u64 {
         self.input.saturating_add(self.output)

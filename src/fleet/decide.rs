@@ -49,7 +49,13 @@ impl Fleet {
                 self.charge(facts, tried, now);
                 Decision::Dispatch(dispatch)
             }
-            None => self.wait_or_shed(&asking, &found),
+            None => {
+                if !found.candidates.is_empty() {
+                    // A last resort whose few places are taken. What an ordinary look finds in the way is the reason.
+                    self.survey(&asking, &mut found, rng);
+                }
+                self.wait_or_shed(&asking, &found)
+            }
         };
         self.scratch = found;
         decision

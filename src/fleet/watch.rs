@@ -114,8 +114,8 @@ impl Fleet {
         // With a single endpoint the offer's breaker is the lane's.
         let verdict = if blame.connection || !several { Verdict::Neutral } else { blame.verdict };
         let one = e.lanes.get_mut(lane).and_then(|l| l.ended(End { verdict, ..end }, now, settings));
-        if e.note() {
-            let troubled = e.troubled && !e.leaving;
+        let (changed, troubled, counted) = (e.note(), e.troubled, !e.leaving);
+        if changed && counted {
             pool.troubled = if troubled { pool.troubled + 1 } else { pool.troubled.saturating_sub(1) };
         }
         let ejected = |c: &Option<Change>| c.is_some_and(|c| c.to == "ejected");
@@ -129,9 +129,16 @@ impl Fleet {
         let Case { ticket, blame, end, now } = case;
         let d = &ticket.dispatch;
         let settings = &self.settings.health;
-        let several = self.pools.get(d.pool.index()).is_some_and(|p| p.present > 1);
+        let pool = self.pools.get(d.pool.index());
+        let several = pool.is_some_and(|p| p.present > 1);
+        let leaving = pool.and_then(|p| p.endpoint(d.endpoint)).is_none_or(|e| e.leaving);
         let Some(offer) = self.offers.get_mut(d.offer.index()) else { return };
-        match blame.verdict {
+        let verdict = match blame.verdict {
+            // A server that is being taken away takes its calls with it: nobody is sent there any more.
+            Verdict::Failed { .. } if leaving => Verdict::Neutral,
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Ok => {
                 offer.cooldown.ok(ticket.started);
                 (offer.last_failed, offer.several_failed) = (None, false);
@@ -143,7 +150,7 @@ impl Fleet {
             Verdict::Limited | Verdict::Neutral => {}
         }
         let healthy = offer.breaker.is_healthy();
-        let verdict = if blame.connection && !several && healthy { Verdict::Neutral } else { blame.verdict };
+        let verdict = if blame.connection && !several && healthy { Verdict::Neutral } else { verdict };
         let alone = !several || offer.several_failed;
         let disables = matches!(
             blame.kind,

@@ -85,6 +85,9 @@ pub enum Answered<R = RelayBody> {
 pub enum Out {
     /// Hand this to the client.
     Piece(PieceBody),
+    /// Nothing yet, and the call goes on: a comment keeps the connection from looking dead. Only ever before the first
+    /// `Piece`.
+    KeepAlive,
     /// It is whole, and this is the account. For a relay of bytes the dialect's own end (`[DONE]`) was in the last piece.
     End(Bill),
     /// It broke; say so in the dialect of the face and never fake an end.

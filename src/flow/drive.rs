@@ -15,19 +15,27 @@ use crate::call::{Call, Close, Event, Send, Step};
 use crate::domain::{CallFacts, Failure, FailureKind, Instant, Refusal, Request};
 use crate::upstream::{Attempt, Piece, PieceBody, Pieces, Reply, Whole};
 
-/// Pieces that came before the first content (a role, a comment) wait for it; an upstream that sends more than this
-/// many is not going to say anything.
-const HELD_MAX: usize = 64;
+/// Pieces that came before the first content (a role, one for each of up to 128 choices) wait for it; an upstream that
+/// sends more than this many is not going to say anything.
+const HELD_MAX: usize = 512;
+
+/// And no more bytes: the largest there are, the ids of a long prompt's tokens, are below one MiB.
+const HELD_BYTES_MAX: usize = 4 << 20;
 
 /// A call and everything that it holds. Whatever happens to the task, dropping it closes the account exactly once.
 pub(super) struct Driven {
     pub(super) router: Arc<Inner>,
     pub(super) call: Call,
-    request: Arc<Request>,
     client_model: Arc<str>,
+    /// The fleet's generation at the last step.
+    seen: u64,
 }
 
 /// What came of an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for one return, and a box would be an allocation a call"
+)]
 enum Progress {
     Next(Step),
     Whole(Whole),
@@ -42,11 +50,11 @@ pub(super) struct Begun {
 }
 
 impl Driven {
-    pub(super) fn open(router: Arc<Inner>, facts: CallFacts, request: Arc<Request>) -> Self {
+    pub(super) fn open(router: Arc<Inner>, facts: CallFacts) -> Self {
         let client_model = router.catalog.model(facts.model).name.clone();
         router.open.fetch_add(1, Ordering::Relaxed);
         let call = Call::new(facts, router.seed);
-        Self { router, call, request, client_model }
+        Self { router, call, client_model, seen: 0 }
     }
 
     /// Feeds the machine under the fleet's lock, and tells people afterwards.
@@ -56,7 +64,8 @@ impl Driven {
             let mut fleet = self.router.fleet();
             let before = fleet.generation();
             let step = self.call.on(event, &mut fleet, &self.router.catalog, now);
-            (step, fleet.generation() != before)
+            self.seen = fleet.generation();
+            (step, self.seen != before)
         };
         if moved {
             self.router.changed.notify_waiters();
@@ -66,12 +75,13 @@ impl Driven {
         step
     }
 
-    /// From arrival to the head of an answer.
-    pub(super) async fn begin(mut self) -> Result<Answered, Refused> {
+    /// From arrival to the head of an answer. The request is kept until then and no longer: a long prompt must not
+    /// stay in memory for as long as its answer streams.
+    pub(super) async fn begin(mut self, request: Arc<Request>) -> Result<Answered, Refused> {
         let mut step = self.step(Event::Start);
         loop {
             step = match step {
-                Step::Send(send) => match self.attempt(send).await {
+                Step::Send(send) => match self.attempt(send, &request).await {
                     Progress::Next(step) => step,
                     Progress::Whole(whole) => return Ok(self.whole(whole)),
                     Progress::Begun(begun) => return Ok(self.stream(begun)),
@@ -86,12 +96,12 @@ impl Driven {
         }
     }
 
-    async fn attempt(&mut self, send: Send) -> Progress {
+    async fn attempt(&mut self, send: Send, request: &Arc<Request>) -> Progress {
         let upstream = self.router.upstreams[send.dispatch.pool.index()].clone();
         let attempt = Attempt {
             call: self.call.facts().id,
             no: send.no,
-            request: self.request.clone(),
+            request: request.clone(),
             upstream_model: self.router.catalog.offer(send.dispatch.offer).upstream_model.clone(),
             client_model: self.client_model.clone(),
             address: send.dispatch.address,
@@ -104,11 +114,11 @@ impl Driven {
         };
         match reply {
             Err(failure) => Progress::Next(self.step(Event::Failed(failure))),
-            Ok(Reply::Whole(whole)) if !self.request.stream => match self.step(Event::Whole(whole.usage)) {
+            Ok(Reply::Whole(whole)) if !request.stream => match self.step(Event::Whole(whole.usage)) {
                 Step::Close(Close::Answered) => Progress::Whole(whole),
                 step => Progress::Next(step),
             },
-            Ok(Reply::Stream(pieces)) if self.request.stream => self.hold(pieces).await,
+            Ok(Reply::Stream(pieces)) if request.stream => self.hold(pieces).await,
             Ok(_) => {
                 let failure = Failure::new(
                     FailureKind::BadResponse,
@@ -122,6 +132,7 @@ impl Driven {
     /// Holds a stream back until its first content: until then it can still be tried elsewhere.
     async fn hold(&mut self, mut pieces: Pieces) -> Progress {
         let mut held: SmallVec<[PieceBody; 4]> = SmallVec::new();
+        let mut bytes = 0;
         loop {
             let piece = match self.until(|cx| pieces.0.as_mut().poll_next(cx)).await {
                 Ok(piece) => piece,
@@ -130,6 +141,7 @@ impl Driven {
             match piece {
                 Some(Ok(Piece { body, content_events, usage })) => {
                     self.call.piece(content_events, usage, self.router.clock.mono());
+                    bytes += relay::size(&body);
                     held.push(body);
                     if content_events > 0 {
                         return match self.step(Event::FirstContent) {
@@ -137,7 +149,7 @@ impl Driven {
                             step => Progress::Next(step),
                         };
                     }
-                    if held.len() >= HELD_MAX {
+                    if held.len() >= HELD_MAX || bytes > HELD_BYTES_MAX {
                         let failure = Failure::new(FailureKind::BadResponse, "many events and no content");
                         return Progress::Next(self.step(Event::Failed(failure)));
                     }
@@ -185,13 +197,18 @@ impl Driven {
     }
 
     /// Waits for time or for a change in the fleet, in a bounded waiting room.
-    async fn wait(&mut self) -> Step {
+    pub(super) async fn wait(&mut self) -> Step {
         let router = self.router.clone();
         let room = WaitingRoom::enter(&router);
         if room.crowded {
             return self.step(Event::Crowded);
         }
         let mut changed = pin!(router.changed.notified());
+        let generation = router.fleet().generation();
+        if generation != self.seen {
+            // It changed between the decision to wait and the line above, when nobody listened.
+            return self.step(Event::Tick);
+        }
         match self.until(|cx| changed.as_mut().poll(cx)).await {
             Ok(()) => self.step(Event::Tick),
             Err(step) => step,

@@ -6,6 +6,7 @@
 
 mod answered;
 mod drive;
+mod late;
 mod relay;
 mod resolve;
 #[cfg(test)]
@@ -23,7 +24,7 @@ pub use relay::RelayBody;
 pub use resolve::resolve;
 
 use crate::clock::Clock;
-use crate::domain::{CallId, Catalog, Duration, PoolId, TenantId};
+use crate::domain::{CallId, Catalog, Duration, ModelId, PoolId, TenantId, Usd};
 use crate::fleet::{Fleet, Transition};
 use crate::ledger::Ledger;
 use crate::telemetry::Telemetry;
@@ -36,14 +37,21 @@ pub struct Settings {
     pub max_waiting: usize,
     /// At most so many bytes of a stream wait for its client; a single larger event passes alone.
     pub stream_buffer: usize,
+    /// A stream without content for this long gets its headers and then comments, while the call goes on.
+    pub hold: Duration,
     /// A client that takes nothing for this long while its buffer is full is cut off.
     pub write_blocked: Duration,
 }
 
 impl Default for Settings {
-    /// The limits of the security model: 64 KiB and 60 s a stream. A thousand waiting calls cost some megabytes.
+    /// The limits of the security model: 64 KiB and 60 s a stream. Ten seconds are short of what proxies call dead. A thousand waiting calls cost some megabytes.
     fn default() -> Self {
-        Self { max_waiting: 1_000, stream_buffer: 64 << 10, write_blocked: Duration::from_secs(60) }
+        Self {
+            max_waiting: 1_000,
+            stream_buffer: 64 << 10,
+            hold: Duration::from_secs(10),
+            write_blocked: Duration::from_secs(60),
+        }
     }
 }
 
@@ -132,7 +140,33 @@ impl Router {
                 return Err(Refused { call: id, pool: None, attempts: 0, refusal });
             }
         };
-        drive::Driven::open(self.0.clone(), facts, Arc::new(inbound.request)).begin().await
+        let (streamed, model) = (inbound.request.stream, facts.model);
+        let driven = drive::Driven::open(self.0.clone(), facts);
+        let request = Arc::new(inbound.request);
+        if !streamed {
+            return driven.begin(request).await;
+        }
+        let mut begin = Box::pin(driven.begin(request));
+        tokio::select! {
+            biased;
+            answered = &mut begin => answered,
+            () = tokio::time::sleep(self.0.settings.hold) => {
+                let head = self.undecided(id, model);
+                Ok(Answered::Stream { head, body: RelayBody::late(late::Late::go_on(begin)) })
+            }
+        }
+    }
+
+    /// The head of a stream that must be sent before anybody has answered.
+    fn undecided(&self, call: CallId, model: ModelId) -> Head {
+        Head {
+            call,
+            pool: "undecided".into(),
+            model: self.0.catalog.model(model).name.clone(),
+            attempts: 0,
+            cost: Usd::ZERO,
+            reason: "no content yet; the call goes on".to_owned(),
+        }
     }
 
     /// What there is.

@@ -2,27 +2,43 @@
 //!
 //! The task never stops reading the upstream just because the client does, where that could hurt somebody else: over
 //! a shared HTTP/2 connection unread frames of one stream use up the window (and in h2 the frame budget) of all. So a
-//! client that is too slow for more than a moment loses its own stream, and nobody else's. Where every stream has its
-//! own connection, a full buffer makes the upstream wait for up to `write_blocked`.
+//! client that is too slow loses its own stream, and nobody else's: a full buffer makes the upstream wait for a moment,
+//! [`SHARED_PATIENCE`] over the whole stream. Where every stream has its own connection, it waits for up to
+//! `write_blocked` each time.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::Stream;
 use smallvec::SmallVec;
 
 use super::drive::{Alarm, Driven};
-use super::{Broken, Out};
+use super::late::Late;
+use super::{Bill, Broken, Out};
 use crate::call::{Close, Event, Step};
-use crate::domain::{Delta, Duration};
+use crate::domain::{Delta, Duration, Usage, Usd};
 use crate::upstream::{PieceBody, Pieces};
 
+/// So long, all in all, a stream on a shared connection may wait for its client: enough for a reader that is a little
+/// behind a burst, and in that time a stream's unread frames are a small part of what its connection may hold.
+const SHARED_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
-pub struct RelayBody {
+pub struct RelayBody(Source);
+
+enum Source {
+    /// It has begun.
+    Begun(Begun),
+    /// It has not, though the client already has its headers.
+    Late(Late),
+}
+
+/// The reader's end of the buffer.
+struct Begun {
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -49,29 +65,31 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long a full buffer may keep its stream unread on a connection that others share. A reader that is only behind a
-/// burst takes something within milliseconds, on a busy machine within tenths of a second; what piles up meanwhile
-/// stays within the stream's own share of the connection's window.
-const SHARED_PATIENCE: Duration = Duration::from_secs(1);
-
-/// A delta without its text: what many small ones cost.
-const DELTA: usize = 64;
-
 /// What a piece weighs in the buffer.
-pub(super) fn weight(out: &Out) -> usize {
+fn weight(out: &Out) -> usize {
     match out {
-        Out::Piece(PieceBody::Bytes(bytes)) => bytes.len(),
-        Out::Piece(PieceBody::Canonical(deltas)) => deltas.iter().map(|d| DELTA + text_of(d)).sum(),
-        Out::End(_) | Out::Broken(_) => 0,
+        Out::Piece(body) => size(body),
+        Out::KeepAlive | Out::End(_) | Out::Broken(_) => 0,
     }
 }
 
-/// The text that a delta holds, in bytes.
-fn text_of(delta: &Delta) -> usize {
+/// The memory that a piece holds, about.
+pub(super) fn size(body: &PieceBody) -> usize {
+    /// What a delta takes beside its text: many small ones are not free.
+    const DELTA: usize = 64;
+    match body {
+        PieceBody::Bytes(bytes) => bytes.len(),
+        PieceBody::Canonical(deltas) => deltas.iter().map(|delta| DELTA + text_len(delta)).sum(),
+    }
+}
+
+fn text_len(delta: &Delta) -> usize {
     match delta {
         Delta::Text { text, logprobs, .. } => text.len() + logprobs.as_ref().map_or(0, |l| l.get().len()),
         Delta::Reasoning { text, .. } | Delta::Refusal { text, .. } => text.len(),
-        Delta::ToolCall { arguments, .. } => arguments.len(),
+        Delta::ToolCall { id, name, arguments, .. } => {
+            arguments.len() + id.as_ref().map_or(0, String::len) + name.as_ref().map_or(0, String::len)
+        }
         Delta::Finish { .. } | Delta::Usage(_) => 0,
     }
 }
@@ -81,11 +99,33 @@ impl RelayBody {
     pub(super) fn finished(outs: impl Iterator<Item = Out>) -> Self {
         let shared =
             Shared { queue: outs.collect(), bytes: 0, reader: None, writer: None, gone: false, ended: true };
-        Self { shared: Arc::new(Mutex::new(shared)) }
+        Self(Source::Begun(Begun { shared: Arc::new(Mutex::new(shared)) }))
+    }
+
+    /// A stream that is yet to begin, or to break.
+    pub(super) fn late(late: Late) -> Self {
+        Self(Source::Late(late))
     }
 
     /// The next thing to hand to the client; `None` after the last.
     pub fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        if let Source::Late(late) = &mut self.0 {
+            match ready!(late.poll(cx)) {
+                Ok(Some(begun)) => *self = begun,
+                Ok(None) => return Poll::Ready(Some(Out::KeepAlive)),
+                Err(broken) => *self = Self::finished([Out::Broken(*broken)].into_iter()),
+            }
+        }
+        match &mut self.0 {
+            Source::Begun(begun) => begun.poll_out(cx),
+            // What a late stream becomes has begun.
+            Source::Late(_) => Poll::Ready(None),
+        }
+    }
+}
+
+impl Begun {
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
         let mut shared = lock(&self.shared);
         if let Some(out) = shared.queue.pop_front() {
             shared.bytes = shared.bytes.saturating_sub(weight(&out));
@@ -113,7 +153,8 @@ impl Stream for RelayBody {
 
 impl fmt::Debug for RelayBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = lock(&self.shared);
+        let Source::Begun(begun) = &self.0 else { return f.write_str("RelayBody(late)") };
+        let shared = lock(&begun.shared);
         f.debug_struct("RelayBody")
             .field("queued", &shared.queue.len())
             .field("ended", &shared.ended)
@@ -121,7 +162,7 @@ impl fmt::Debug for RelayBody {
     }
 }
 
-impl Drop for RelayBody {
+impl Drop for Begun {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
         shared.gone = true;
@@ -174,6 +215,19 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// A task that ends without a word (a bug of ours or of an upstream) must not leave its reader waiting for ever, nor
+    /// let it think that this was all.
+    fn drop(&mut self) {
+        if lock(&self.shared).ended {
+            return;
+        }
+        let bill = Bill { usage: Usage::default(), cost: Usd::ZERO };
+        let code = "stream_interrupted";
+        self.push(Out::Broken(Broken { code, failure: None, tokens_delivered: 0, bill }));
+    }
+}
+
 /// Starts relaying what follows `held`.
 pub(super) fn spawn(driven: Driven, held: SmallVec<[PieceBody; 4]>, pieces: Pieces) -> RelayBody {
     let limit = driven.router.settings.stream_buffer;
@@ -183,7 +237,7 @@ pub(super) fn spawn(driven: Driven, held: SmallVec<[PieceBody; 4]>, pieces: Piec
     let shared = Arc::new(Mutex::new(shared));
     let writer = Writer { shared: shared.clone(), limit };
     tokio::spawn(relay(driven, writer, pieces));
-    RelayBody { shared }
+    RelayBody(Source::Begun(Begun { shared }))
 }
 
 /// What woke the task.
@@ -199,6 +253,8 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     let router = driven.router.clone();
     let mut grace_over = pin!(router.grace_over.cancelled());
     let mut alarm = Alarm::new(&router, driven.call.wake_at());
+    let mut patience =
+        if driven.shares_connection() { Patience::InAll(SHARED_PATIENCE) } else { Patience::Each };
     loop {
         let woken = poll_fn(|cx| {
             match writer.room(cx) {
@@ -225,7 +281,7 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
             Woken::Item(None) => driven.step(Event::End),
             Woken::Alarm => driven.step(Event::Tick),
             Woken::ReaderGone => driven.step(Event::ClientGone),
-            Woken::Full => match make_room(&mut driven, &writer, grace_over.as_mut()).await {
+            Woken::Full => match make_room(&mut driven, &writer, &mut patience, grace_over.as_mut()).await {
                 Some(event) => driven.step(event),
                 None => Step::Continue,
             },
@@ -238,16 +294,28 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     }
 }
 
-/// Waits for the client to take something.
+/// How long a stream waits for its client.
+enum Patience {
+    /// For the write limit, every time.
+    Each,
+    /// For so much more, and then never again.
+    InAll(Duration),
+}
+
+/// Waits for the client to take something, for a while: see above.
 async fn make_room(
     driven: &mut Driven,
     writer: &Writer,
+    patience: &mut Patience,
     mut grace_over: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Event> {
     let router = driven.router.clone();
-    let blocked = router.settings.write_blocked;
-    let patience = if driven.shares_connection() { blocked.min(SHARED_PATIENCE) } else { blocked };
-    let until = (router.clock.mono() + patience).min(driven.call.facts().deadline);
+    let began = router.clock.mono();
+    let limit = match patience {
+        Patience::Each => router.settings.write_blocked,
+        Patience::InAll(left) => router.settings.write_blocked.min(*left),
+    };
+    let until = (began + limit).min(driven.call.facts().deadline);
     let mut alarm = Alarm::new(&router, until);
     let event = poll_fn(|cx| {
         match writer.room(cx) {
@@ -261,7 +329,11 @@ async fn make_room(
         grace_over.as_mut().poll(cx).map(|()| Some(Event::Shutdown))
     })
     .await;
-    driven.call.unblocked(router.clock.mono());
+    let now = router.clock.mono();
+    driven.call.unblocked(now);
+    if let Patience::InAll(left) = patience {
+        *left = left.saturating_sub(now.since(began));
+    }
     event
 }
 

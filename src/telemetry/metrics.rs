@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::call::{AttemptRecord, AttemptResult, Record};
-use crate::domain::{CallFacts, Catalog, Ending};
+use crate::domain::{CallFacts, Catalog, Ending, Usd};
 use crate::fleet::Transition;
 
 /// From a cache hit on an idle GPU to a queue that nobody should stand in, in seconds.
@@ -146,13 +146,14 @@ impl Metrics {
         self.calls[at].inc();
         let closed = record.closed.unwrap_or(record.arrived);
         self.seconds[facts.class.index()].observe(closed.secs_since(record.arrived));
-        for attempt in &record.attempts {
+        let last = record.attempts.len().saturating_sub(1);
+        for (i, attempt) in record.attempts.iter().enumerate() {
             self.attempt_ended(attempt);
-        }
-        if let Some(last) = record.attempts.last() {
-            let series = &self.offers[last.offer.index()];
-            series.cost.inc_by(record.cost.as_dollars().max(0.0));
-            series.waste.inc_by(record.waste().as_dollars().max(0.0));
+            // Only the last can have been delivered. What the others cost is waste, and of their own making.
+            let delivered = if i == last { record.cost } else { Usd::ZERO };
+            let series = &self.offers[attempt.offer.index()];
+            series.cost.inc_by(delivered.as_dollars().max(0.0));
+            series.waste.inc_by((attempt.cost - delivered).as_dollars().max(0.0));
         }
     }
 

@@ -122,6 +122,14 @@ class Router(Process):
         self.config.write_text(listen(self.grpc, self.http, self.admin) + config)
         super().__init__(["serve", "--config", str(self.config)], folder / "router.log", **environment)
 
+    def __enter__(self):
+        try:
+            self.wait_for(lambda: get(self.admin, "/readyz")[0] == 200, "it is ready")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http}/v1"

@@ -62,7 +62,7 @@ def test_serving_a_bad_config_ends_at_once_with_the_same_words(tmp_path):
 def test_a_config_that_is_not_there_is_said(tmp_path):
     done = gridtie("check", str(tmp_path / "nowhere.toml"))
     assert done.returncode == 2
-    assert "nowhere.toml" in done.stderr
+    assert "nowhere.toml" in done.stdout + done.stderr
 
 
 def test_status_shows_the_pools(router):

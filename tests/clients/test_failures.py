@@ -44,7 +44,7 @@ AFTER = {
     "cut": upstream.cut_after(3),
     "clean end without an end": upstream.ends_after(3),
     "says so": upstream.fails_after(3),
-    "garbage": upstream.garbles_after(3),
+    "garbage": upstream.garbles_after(3, times=3),
 }
 
 
@@ -129,7 +129,7 @@ def test_a_stream_that_breaks_raises_and_never_looks_whole(pair, fault):
             for choice in chunk.choices:
                 text += choice.delta.content or ""
                 finishes += [choice.finish_reason] if choice.finish_reason else []
-    assert text == "".join(WORDS[:3])
+    assert "".join(WORDS[:3]) == text, caught.value
     assert finishes == []
     assert "not whole" in caught.value.message
     assert second.seen == [], "what was begun is not begun again elsewhere"
@@ -146,6 +146,13 @@ def test_a_stream_that_breaks_says_so_on_the_wire(alone, fault):
     error = json.loads(last.removeprefix(b"data:"))["error"]
     assert error["code"] == "stream_interrupted"
     assert error["tokens_delivered"] == 3
+
+
+def test_an_event_that_no_sdk_could_read_is_not_passed_on(alone):
+    router, only = alone
+    only.behave = upstream.garbles_after(3, times=1)
+    with client(router) as sdk:
+        assert read(sdk.chat.completions.create(model="chat", messages=SAY, stream=True)) == (ANSWER, ["stop"])
 
 
 def test_a_whole_stream_ends_with_its_end(alone):

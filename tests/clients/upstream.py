@@ -221,12 +221,16 @@ def fails_after(words: int) -> Callable[[Exchange], None]:
     return behave
 
 
-def garbles_after(words: int) -> Callable[[Exchange], None]:
-    """A stream with an event that is no JSON after so many words."""
+def garbles_after(words: int, times: int) -> Callable[[Exchange], None]:
+    """A stream with events that are no JSON after so many words, and then the rest."""
 
     def behave(exchange: Exchange):
         begin(exchange, words)
-        exchange.event('{"choices": [')
+        for _ in range(times):
+            exchange.event('{"choices": [')
+        for word in WORDS[words:]:
+            exchange.event(chunk({"content": word}))
+        exchange.event(chunk({}, "stop"))
         exchange.event("[DONE]")
         exchange.end_stream()
 

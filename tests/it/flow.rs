@@ -5,13 +5,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::StreamExt;
 use gridtie::domain::{Duration, FailureKind, Refusal, Usage};
-use gridtie::flow::{Answered, Out, RelayBody};
+use gridtie::flow::{Answered, Out, RelayBody, Settings};
+use gridtie::upstream::Attempt;
 use gridtie::upstream::scripted::{Happening, Script};
 
-use crate::world::{World, inbound, ms, pool_of, world};
+use crate::world::{World, inbound, ms, pool_of, world, world_with};
 
 fn good() -> Usage {
     Usage { input: 100, output: 20, ..Usage::default() }
+}
+
+/// A router that sends headers after a second, shorter than any limit on first tokens.
+fn impatient(play: impl Fn(&Attempt) -> Script + Send + Sync + Clone + 'static) -> World {
+    world_with(Settings { hold: Duration::from_secs(1), ..Settings::default() }, play)
 }
 
 async fn stream(world: &World) -> RelayBody {
@@ -159,6 +165,48 @@ async fn the_deadline_of_a_call_is_kept_whatever_the_pools_do() {
         refused.refusal
     );
     assert!(world.router.clock().mono().since(started) <= ms(3_002));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_slow_to_begin_gets_its_headers_and_comments_and_then_its_content() {
+    let world = impatient(|a| match pool_of(a) {
+        "owned" => Script(vec![(ms(1), Happening::Silence)]),
+        _ => Script::stream(ms(1_500), ms(10), 3),
+    });
+    let mut asked = inbound(true);
+    asked.class = Some("background".into());
+    let Ok(Answered::Stream { head, body }) = world.router.call(asked).await else { panic!("no stream") };
+    let outs: Vec<Out> = body.collect().await;
+    let comments = outs.iter().take_while(|out| matches!(out, Out::KeepAlive)).count();
+    assert!(&*head.pool == "undecided" && comments > 0, "{head:?} {outs:?}");
+    assert!(
+        outs[comments..].iter().all(|out| !matches!(out, Out::KeepAlive)),
+        "a comment after content: {outs:?}"
+    );
+    assert!(matches!(outs.last(), Some(Out::End(_))), "{outs:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_never_begins_breaks_honestly_after_its_headers() {
+    let world = impatient(|_| Script(vec![(ms(1), Happening::Silence)]));
+    let Ok(Answered::Stream { body, .. }) = world.router.call(inbound(true)).await else {
+        panic!("no headers")
+    };
+    let outs: Vec<Out> = body.collect().await;
+    assert!(matches!(outs.last(), Some(Out::Broken(_))), "{outs:?}");
+    world.router.all_closed().await;
+    assert_eq!(world.kept.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_before_a_late_stream_begins_closes_the_account() {
+    let world = impatient(|_| Script(vec![(ms(1), Happening::Silence)]));
+    let Ok(Answered::Stream { body, .. }) = world.router.call(inbound(true)).await else {
+        panic!("no headers")
+    };
+    drop(body);
+    tokio::time::timeout(ms(50), world.router.all_closed()).await.expect("the account closes at once");
+    assert_eq!(world.kept.1.lock().unwrap()[0].ending, "client_gone");
 }
 
 #[tokio::test(start_paused = true)]

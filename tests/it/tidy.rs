@@ -255,7 +255,7 @@ fn no_arrow_between_rooms_runs_up() {
             sins.push(format!("{}: the room `{room}` has no floor: give it one in FLOORS", source.path));
             continue;
         };
-        for (line, other) in rooms_used(&source) {
+        for (line, other) in rooms_used(source) {
             if other == room || SIDEWAYS.contains(&(room, other.as_str())) {
                 continue;
             }

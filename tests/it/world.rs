@@ -133,7 +133,6 @@ pub(crate) struct Kept(pub Mutex<Vec<(CallId, String)>>, pub Mutex<Vec<Account>>
 
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
-    pub(crate) pools: Vec<u16>,
     pub(crate) results: Vec<&'static str>,
     pub(crate) ending: &'static str,
     pub(crate) output: u64,
@@ -143,7 +142,6 @@ impl Ledger for Kept {
     fn settle(&self, facts: &CallFacts, record: &Record) {
         self.0.lock().unwrap().push((facts.id, format!("{record:?}")));
         self.1.lock().unwrap().push(Account {
-            pools: record.attempts.iter().map(|a| a.pool.0).collect(),
             results: record.attempts.iter().map(|a| a.result.name()).collect(),
             ending: record.ending.expect("settled means closed").name(),
             output: record.usage.output,
@@ -165,6 +163,13 @@ pub(crate) struct World {
 pub(crate) fn world(
     play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
 ) -> World {
+    world_with(flow::Settings::default(), play)
+}
+
+pub(crate) fn world_with(
+    settings: flow::Settings,
+    play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
+) -> World {
     let catalog = catalog();
     let clock = clock();
     let kept = Arc::new(Kept::default());
@@ -177,7 +182,7 @@ pub(crate) fn world(
         seed: SEED,
         ledger: kept.clone(),
         telemetry: Arc::new(Telemetry::new(&catalog, log.clone())),
-        settings: flow::Settings::default(),
+        settings,
         catalog,
     });
     World { router, kept, log }

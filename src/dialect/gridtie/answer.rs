@@ -141,7 +141,7 @@ pub fn decode_generated(answer: v1::GenerateResponse) -> Result<(Answer, Option<
     if answer.choices.is_empty() {
         return Err("an answer without choices".to_owned());
     }
-    let usage = answer.usage.map(|usage| usage_from_wire(&usage));
+    let usage = answer.usage.and_then(|usage| usage_from_wire(&usage));
     let id = Some(answer.id).filter(|id| !id.is_empty());
     let choices = answer.choices.into_iter().map(choice_from_wire).collect::<Result<_, _>>()?;
     Ok((Answer::Generated(Generated { id, choices }), usage))
@@ -152,7 +152,7 @@ pub fn decode_embedded(answer: v1::EmbedResponse, inputs: usize) -> Result<(Answ
     if answer.embeddings.len() != inputs {
         return Err(format!("{} vectors for {inputs} inputs", answer.embeddings.len()));
     }
-    let usage = answer.usage.map(|usage| usage_from_wire(&usage));
+    let usage = answer.usage.and_then(|usage| usage_from_wire(&usage));
     let vectors = answer.embeddings.into_iter().map(|embedding| embedding.values).collect();
     Ok((Answer::Embedded(Embedded { vectors }), usage))
 }
@@ -163,7 +163,7 @@ pub fn decode_event(event: v1::GenerateEvent) -> Result<Step, String> {
     Ok(match event.event {
         Some(Event::Started(_)) => Step::Started,
         Some(Event::Completed(completed)) => {
-            Step::Completed(completed.usage.map(|usage| usage_from_wire(&usage)))
+            Step::Completed(completed.usage.and_then(|usage| usage_from_wire(&usage)))
         }
         Some(Event::ChoiceFinished(finished)) => Step::Deltas(smallvec![Delta::Finish {
             choice: finished.choice,
@@ -235,14 +235,15 @@ fn finish_from_wire(reason: v1::FinishReason) -> Result<FinishReason, String> {
     }
 }
 
-/// Reads a count; what is more than all is cut to it.
-fn usage_from_wire(usage: &v1::Usage) -> Usage {
-    Usage {
+/// Reads a count; what is more than all is cut to it, and what no call can have is none.
+fn usage_from_wire(usage: &v1::Usage) -> Option<Usage> {
+    let credible = usage.input_tokens.max(usage.output_tokens) <= Usage::CREDIBLE_MAX;
+    credible.then(|| Usage {
         input: usage.input_tokens,
         cached: usage.cached_input_tokens.min(usage.input_tokens),
         cache_write: usage.cache_write_tokens.min(usage.input_tokens),
         output: usage.output_tokens,
         reasoning: usage.reasoning_tokens.min(usage.output_tokens),
         source: if usage.estimated { UsageSource::Estimated } else { UsageSource::Reported },
-    }
+    })
 }

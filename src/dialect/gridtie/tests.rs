@@ -373,6 +373,17 @@ fn a_count_that_contradicts_itself_is_cut_to_sense() {
 }
 
 #[test]
+fn a_count_that_no_call_can_have_is_none() {
+    for (input_tokens, output_tokens) in [(u64::MAX, 1), (1, u64::MAX), (10_000_001, 1)] {
+        let wire = v1::Usage { input_tokens, output_tokens, ..Default::default() };
+        let completed =
+            v1::generate_event::Event::Completed(v1::Completed { usage: Some(wire), routing: None });
+        let step = decode_event(v1::GenerateEvent { event: Some(completed) });
+        assert!(matches!(step, Ok(Step::Completed(None))), "{input_tokens}, {output_tokens}: {step:?}");
+    }
+}
+
+#[test]
 fn a_conversation_is_not_lost_when_it_is_an_assistants_silence() {
     let silent = ask(vec![turn(v1::Role::User, vec![text("x")]), turn(v1::Role::Assistant, Vec::new())]);
     let Ask::Chat(chat) = generate(silent, false).unwrap().ask else { panic!("not a chat") };

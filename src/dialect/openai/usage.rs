@@ -5,10 +5,6 @@ use serde_json::value::RawValue;
 
 use crate::domain::{Usage, UsageSource};
 
-/// No call has more tokens in one direction than this: ten times the largest context window there is. A provider that
-/// says more has a fault, and a bill is not the place to find out.
-const CREDIBLE_MAX: u64 = 10_000_000;
-
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Wire<'a> {
@@ -41,7 +37,7 @@ pub(super) fn read(raw: &RawValue) -> Option<Usage> {
         (None, Some(total)) => total.checked_sub(input)?,
         (None, None) => 0,
     };
-    if input > CREDIBLE_MAX || output > CREDIBLE_MAX {
+    if input.max(output) > Usage::CREDIBLE_MAX {
         return None;
     }
     let prompt = details(wire.prompt_tokens_details);

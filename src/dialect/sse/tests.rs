@@ -3,7 +3,10 @@ use proptest::prelude::*;
 use super::*;
 
 /// What a client would see: name and data of every event that has data, and the bytes relayed.
-fn read(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<(Vec<u8>, Vec<u8>, bool)>, Vec<u8>) {
+/// Raw bytes, data, and whether there was data.
+type Block = (Vec<u8>, Vec<u8>, bool);
+
+fn read(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<Block>, Vec<u8>) {
     let mut framer = Framer::default();
     let mut batches: Vec<Batch> = chunks.into_iter().map(|c| framer.push(c)).collect();
     batches.push(framer.finish());

@@ -117,6 +117,8 @@ impl<R: Stream<Item = Out> + Unpin> Stream for Events<R> {
                 Some(Out::Piece(PieceBody::Canonical(deltas))) => {
                     this.ready.extend(deltas.into_iter().filter_map(encode_delta));
                 }
+                // HTTP/2 has pings of its own.
+                Some(Out::KeepAlive) => {}
                 Some(Out::End(bill)) => {
                     this.body = None;
                     this.ready.push_back(encode_completed(&bill.usage, settled(&this.head, &bill)));

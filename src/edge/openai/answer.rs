@@ -115,6 +115,7 @@ impl<R: Stream<Item = Out> + Unpin> Relayed<R> {
         match out {
             Some(Out::Piece(PieceBody::Bytes(bytes))) => bytes,
             Some(Out::Piece(PieceBody::Canonical(deltas))) => self.coding.encoder().push(&deltas),
+            Some(Out::KeepAlive) => Bytes::from_static(b": ka\n\n"),
             Some(Out::End(bill)) => {
                 self.state = State::Settled(bill.cost);
                 self.coding.encoder.as_mut().map_or_else(Bytes::new, |encoder| encoder.finish(&bill.usage))

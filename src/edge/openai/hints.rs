@@ -32,6 +32,8 @@ pub(super) struct Hinted {
     pub(super) session: Option<String>,
     pub(super) hints: Hints,
     pub(super) timeout: Option<Duration>,
+    /// How long the SDK waits between two reads: for a whole answer the time it has, of a stream only a pause.
+    pub(super) read_timeout: Option<Duration>,
     pub(super) client_retry: bool,
     pub(super) forward: Vec<(&'static str, String)>,
 }
@@ -40,7 +42,6 @@ impl Hinted {
     /// Reads the hints, and refuses bodies that are not plain JSON.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Fault> {
         let mut hinted = Self::default();
-        let mut sdk_timeout = None;
         for (name, value) in headers {
             let value = value.as_bytes();
             match name.as_str() {
@@ -56,7 +57,7 @@ impl Hinted {
                 "x-gridtie-pools" => list("x-gridtie-pools", &mut hinted.hints.pools, value)?,
                 "x-gridtie-regions" => list("x-gridtie-regions", &mut hinted.hints.regions, value)?,
                 "x-gridtie-timeout-ms" => once("x-gridtie-timeout-ms", &mut hinted.timeout, millis, value)?,
-                "x-stainless-read-timeout" => sdk_timeout = seconds(value),
+                "x-stainless-read-timeout" => hinted.read_timeout = seconds(value),
                 "x-stainless-retry-count" => {
                     hinted.client_retry =
                         text(value).and_then(|t| t.parse::<u32>().ok()).is_some_and(|n| n > 0);
@@ -66,7 +67,6 @@ impl Hinted {
                 _ => {}
             }
         }
-        hinted.timeout = hinted.timeout.or(sdk_timeout);
         Ok(hinted)
     }
 

@@ -265,7 +265,7 @@ fn inbound(kind: AskKind, body: bytes::Bytes, peek: Peek, tenant: TenantId, hint
         needs: peek.needs,
         max_tokens: peek.max_tokens,
         n: peek.n,
-        timeout: hinted.timeout,
+        timeout: hinted.timeout.or(hinted.read_timeout.filter(|_| !peek.stream)),
         client_retry: hinted.client_retry,
     }
 }

@@ -333,3 +333,55 @@ fn a_clients_own_retry_is_charged_but_served() {
     let past = [tried(&d, FailureKind::ServerError, false)];
     assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Shed(Refusal::Overloaded { .. })));
 }
+
+#[test]
+fn when_the_last_resort_is_full_too_the_next_call_is_told_to_come_back() {
+    let mut w = World::alone(1);
+    for _ in 0..3 {
+        w.fail(OWN, FailureKind::Connect, 0.0);
+    }
+    let mut under_way = Vec::new();
+    for _ in 0..4 {
+        let facts = w.facts(0.5);
+        under_way.push(w.start(&facts, 0.5));
+    }
+    let facts = w.facts(0.5);
+    let Decision::Shed(Refusal::NoPool { permanent, message, .. }) = w.decide(&facts, &[], 0.5) else {
+        panic!("a fifth call is sent to an endpoint that is ejected")
+    };
+    assert!(!permanent && message.contains("ejected"), "permanent: {permanent}, {message}");
+}
+
+#[test]
+fn an_endpoint_that_fails_while_it_leaves_does_not_hide_that_another_is_ill() {
+    let mut w = World::alone(1);
+    for _ in 0..3 {
+        w.fail(OWN, FailureKind::Connect, 0.0);
+    }
+    let (ill, well) = (address("own", 0), address("own", 1));
+    w.fleet.set_endpoints(OWN, &[Arc::clone(&ill), well], at(0.1));
+    let calls: Vec<_> = (0..3).map(|_| w.facts(0.2)).collect();
+    let tickets: Vec<_> = calls.iter().map(|facts| w.start(facts, 0.2)).collect();
+    w.fleet.set_endpoints(OWN, &[ill], at(0.3));
+    for (facts, ticket) in calls.iter().zip(tickets) {
+        w.end(facts, ticket, failed(FailureKind::Connect), 0.4);
+    }
+    assert_eq!(w.fleet.pools[OWN.index()].troubled, 1);
+    let facts = CallFacts { class: BACKGROUND, ..w.facts(0.5) };
+    let decision = w.decide(&facts, &[], 0.5);
+    assert!(matches!(decision, Decision::Wait { .. }), "the ejection is forgotten: {decision:?}");
+}
+
+#[test]
+fn what_an_endpoint_loses_while_it_leaves_is_not_held_against_the_pool() {
+    let mut w = World::alone(1);
+    let calls: Vec<_> = (0..6).map(|_| w.facts(0.0)).collect();
+    let tickets: Vec<_> = calls.iter().map(|facts| w.start(facts, 0.0)).collect();
+    // A rollout: the old server is replaced, and takes its calls with it.
+    w.fleet.set_endpoints(OWN, &[address("own", 1)], at(0.1));
+    for (facts, ticket) in calls.iter().zip(tickets) {
+        assert_eq!(tos(&w.end(facts, ticket, failed(FailureKind::Disconnected), 0.2)), [""; 0]);
+    }
+    let facts = w.facts(0.3);
+    assert_eq!(w.go(&facts, 0.3).address, address("own", 1));
+}

@@ -21,7 +21,7 @@ use tonic::body::Body;
 
 use super::lanes::{STREAMS, lock};
 use super::{Settings, SettingsError};
-use crate::domain::{Address, Duration, Failure, FailureKind};
+use crate::domain::{Address, Duration, Failure, FailureKind, Reach};
 
 /// What a stream may hold that was not read yet: some thousand token events.
 const STREAM_WINDOW: u32 = 512 << 10;
@@ -129,21 +129,7 @@ impl Connector {
 
     /// Checked on the resolved address, because a name can point anywhere.
     fn may_dial(&self, ip: IpAddr) -> bool {
-        let (never, private) = match ip.to_canonical() {
-            IpAddr::V4(ip) => (
-                ip.is_link_local() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
-                ip.is_loopback() || ip.is_private(),
-            ),
-            IpAddr::V6(ip) => (
-                // The last is a cloud's metadata service.
-                ip.is_unicast_link_local()
-                    || ip.is_unspecified()
-                    || ip.is_multicast()
-                    || ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254],
-                ip.is_loopback() || ip.is_unique_local(),
-            ),
-        };
-        !never && (self.allow_private || !private)
+        Reach::of(ip).allowed(self.allow_private)
     }
 
     async fn handshake<T>(&self, stream: T) -> Result<Dialled, Failure>

@@ -275,9 +275,11 @@ async fn nobody_there_is_a_connect_failure_that_cost_nothing() {
 
 #[tokio::test]
 async fn forbidden_addresses_are_not_dialled() {
-    let metadata = Arc::new(Address { origin: "http://169.254.169.254".into(), socket: None });
-    let failure = upstream(&Settings::default()).call(attempt(false, &metadata)).await.unwrap_err();
-    assert!(failure.message.contains("may not be dialled"), "{failure:?}");
+    for host in ["169.254.169.254", "168.63.129.16", "100.100.100.200", "[64:ff9b::a9fe:a9fe]"] {
+        let metadata = Arc::new(Address { origin: format!("http://{host}").into(), socket: None });
+        let failure = upstream(&Settings::default()).call(attempt(false, &metadata)).await.unwrap_err();
+        assert!(failure.message.contains("may not be dialled"), "{failure:?}");
+    }
     let settings = Settings { allow_private: false, ..Settings::default() };
     let failure = upstream(&settings).call(attempt(false, &plain(1))).await.unwrap_err();
     assert!(failure.message.contains("may not be dialled"), "{failure:?}");
@@ -505,4 +507,9 @@ fn deltas_of_a_piece_are_canonical() {
     let piece = super::pieces::piece(deltas);
     assert!(matches!(piece.body, PieceBody::Canonical(_)));
     assert_eq!(piece.content_events, 0, "no text, no content");
+}
+
+#[test]
+fn its_streams_share_connections_and_it_says_so() {
+    assert!(upstream(&Settings::default()).shares_connections());
 }

@@ -260,7 +260,7 @@ proptest! {
             (bytes, ends)
         };
         let all = Bytes::from(stream);
-        let whole = run(&[all.clone()]);
+        let whole = run(std::slice::from_ref(&all));
         prop_assert_eq!(whole.1.len(), 1);
         let read = Framer::default().push(Bytes::from(whole.0.clone()));
         let done = read.events().any(|e| e.data.bytes().trim_ascii() == b"[DONE]");

@@ -78,6 +78,22 @@ async fn the_sdks_read_timeout_is_a_deadline_and_its_nonsense_is_not_an_error() 
 }
 
 #[tokio::test]
+async fn the_sdks_read_timeout_is_a_pause_and_no_deadline_where_the_answer_streams() {
+    let address = serve(|inbound| {
+        let said = inbound.timeout.map_or(0, |t| t.as_millis());
+        Ok(whole(WholeBody::Bytes(said.to_string().into())))
+    })
+    .await;
+
+    let sdk = ("x-stainless-read-timeout", "20");
+    let got = ask(address, request("POST", "/v1/chat/completions", &[sdk], STREAMED)).await;
+    assert_eq!((got.status, got.text.as_str()), (200, "0"));
+    let headers = [sdk, ("x-gridtie-timeout-ms", "2500")];
+    let got = ask(address, request("POST", "/v1/chat/completions", &headers, STREAMED)).await;
+    assert_eq!((got.status, got.text.as_str()), (200, "2500"));
+}
+
+#[tokio::test]
 async fn a_hint_that_cannot_be_followed_is_named() {
     let address = serve(|_| panic!("must not be called")).await;
     let long = "x".repeat(300);
