@@ -123,9 +123,6 @@ impl Server {
             spawn_admin(&mut background, listener, &router, &gate, settings, admin_shutdown.clone())?;
         }
         spawn_upkeep(&mut background, &router, &checked, seed);
-        if let Some(health) = &health {
-            health.set_serving(true).await;
-        }
 
         stop.await;
         tracing::info!(open_calls = router.open_calls(), "going down");

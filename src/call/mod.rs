@@ -267,11 +267,16 @@ impl Call {
     }
 
     /// After attempts have failed, the last failure says more than "nobody is left"; unless it is the time that ran out,
-    /// or everybody is full and says when to come back.
+    /// or the failure itself was that everybody is full, and the fleet knows until when.
     fn last_word(&mut self, shed: Refusal) -> Refusal {
+        use FailureKind::{Overloaded, RateLimited};
         match (self.last_failure.take(), shed) {
-            (None, shed)
-            | (Some(_), shed @ (Refusal::DeadlineExceeded { .. } | Refusal::Overloaded { .. })) => shed,
+            (None, shed) | (Some(_), shed @ Refusal::DeadlineExceeded { .. }) => shed,
+            (Some(failure), shed @ Refusal::Overloaded { .. })
+                if matches!(failure.kind, Overloaded | RateLimited) =>
+            {
+                shed
+            }
             (Some(failure), _) => Refusal::Upstream(Box::new(failure)),
         }
     }

@@ -20,6 +20,8 @@ pub struct Record {
     pub closed: Option<Instant>,
     /// How.
     pub ending: Option<Ending>,
+    /// Why the stream broke, if it did: the code that the client was told.
+    pub broke: Option<&'static str>,
     /// Every attempt, in order.
     pub attempts: SmallVec<[AttemptRecord; 2]>,
     /// Why the last dispatch went where it went.
@@ -88,6 +90,7 @@ impl Record {
             committed: None,
             closed: None,
             ending: None,
+            broke: None,
             attempts: SmallVec::new(),
             reason: None,
             waited_for: None,
@@ -99,6 +102,9 @@ impl Record {
     pub(super) fn close(&mut self, close: &Close, now: Instant) {
         debug_assert!(self.closed.is_none(), "a call is closed once");
         self.closed = Some(now);
+        if let Close::Broken { code, .. } = close {
+            self.broke = Some(code);
+        }
         self.ending = Some(match close {
             Close::Answered => Ending::Ok,
             Close::Refused(_) if self.attempts.is_empty() => Ending::Refused,

@@ -11,6 +11,8 @@ pub struct OfferEstimate {
     digested: Instant,
     line: Line,
     tail: Tail,
+    /// The same without silences. What a hung engine did not say is no reason to listen to it for longer.
+    came: Tail,
     tpot: Mean,
     errors: Mean,
     hits: Mean,
@@ -31,6 +33,7 @@ const FRESH_S: f64 = 0.5;
 pub struct Reading<'a> {
     digest: Digest,
     tail: &'a Tail,
+    came: &'a Tail,
 }
 
 /// What a decision reads, worked out once a sample instead of once a look.
@@ -48,6 +51,7 @@ pub struct Digest {
     pub hit: f64,
     fade: f64,
     prior_samples: f64,
+    came_prior: f64,
 }
 
 impl Reading<'_> {
@@ -56,9 +60,9 @@ impl Reading<'_> {
         self.tail.beyond(limit_s / expected_s.max(1e-6), self.digest.fade, self.digest.prior_samples)
     }
 
-    /// What `expected_s` may become in all but one case of a hundred.
+    /// What `expected_s` becomes in all but one case of a hundred of those in which something comes at all.
     pub fn p99(&self, expected_s: f64) -> f64 {
-        expected_s * self.tail.quantile(0.01, self.digest.fade, self.digest.prior_samples)
+        expected_s * self.came.quantile(0.01, self.digest.fade, self.digest.came_prior)
     }
 }
 
@@ -84,6 +88,7 @@ impl OfferEstimate {
             digested: now,
             line: Line::new(rtt_s + prior.ttft_base_s, anchor, settings.mean_samples),
             tail: Tail::default(),
+            came: Tail::default(),
             tpot: Mean::new(prior.tpot_s.max(0.0), settings.mean_samples),
             errors: Mean::new(settings.error_prior, settings.tail_samples),
             hits: Mean::new(settings.cache_hit_prior, settings.mean_samples),
@@ -96,7 +101,7 @@ impl OfferEstimate {
     pub fn read(&self, settings: &Settings, now: Instant) -> Reading<'_> {
         let fresh = now.secs_since(self.digested) < FRESH_S;
         let digest = if fresh { self.digest } else { self.digest_at(settings, now) };
-        Reading { digest, tail: &self.tail }
+        Reading { digest, tail: &self.tail, came: &self.came }
     }
 
     /// Works the digest out again, so that reads in the next half second are cheap.
@@ -116,6 +121,7 @@ impl OfferEstimate {
             hit: self.hits.value(fade, settings),
             fade,
             prior_samples: settings.prior_weight(fade * self.tail.samples(), settings.tail_samples),
+            came_prior: settings.prior_weight(fade * self.came.samples(), settings.tail_samples),
         }
     }
 
@@ -123,15 +129,26 @@ impl OfferEstimate {
     /// behind others, with `work_s` of nominal work.
     pub fn first_token(&mut self, sample: FirstToken, settings: &Settings, now: Instant) {
         self.age(settings, now);
-        self.tail.observe(sample.actual_s / sample.expected_s.max(1e-6), settings.tail_samples);
+        let ratio = sample.actual_s / sample.expected_s.max(1e-6);
+        self.tail.observe(ratio, settings.tail_samples);
+        self.came.observe(ratio, settings.tail_samples);
         let alone_s = (sample.actual_s - sample.queue_s).max(0.2 * sample.actual_s);
         self.line.observe(sample.work_s, alone_s);
         self.refresh(settings, now);
     }
 
-    /// Something that was expected to take `expected_s` had taken `actual_s` when it ended or was given up: says how
-    /// far off we are, but not why.
+    /// Something that was expected to take `expected_s` took `actual_s`.
     pub fn took(&mut self, actual_s: f64, expected_s: f64, settings: &Settings, now: Instant) {
+        self.age(settings, now);
+        let ratio = actual_s / expected_s.max(1e-6);
+        self.tail.observe(ratio, settings.tail_samples);
+        self.came.observe(ratio, settings.tail_samples);
+        self.refresh(settings, now);
+    }
+
+    /// What was expected after `expected_s` had not come after `actual_s`, when it was given up: it is late, and we know no
+    /// more.
+    pub fn silent(&mut self, actual_s: f64, expected_s: f64, settings: &Settings, now: Instant) {
         self.age(settings, now);
         self.tail.observe(actual_s / expected_s.max(1e-6), settings.tail_samples);
         self.refresh(settings, now);
@@ -169,6 +186,7 @@ impl OfferEstimate {
         self.at = now;
         self.line.age(fade);
         self.tail.age(fade);
+        self.came.age(fade);
         self.tpot.age(fade);
         self.errors.age(fade);
         self.hits.age(fade);

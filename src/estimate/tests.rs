@@ -102,3 +102,20 @@ fn expected_output_is_capped_by_the_clients_limit() {
 fn tokens_come_from_bytes_and_round_up() {
     assert_eq!((tokens::from_bytes(0), tokens::from_bytes(1), tokens::from_bytes(8)), (0, 1, 2));
 }
+
+#[test]
+fn silence_makes_late_likelier_and_nobody_more_patient() {
+    let s = Settings::default();
+    let mut e = OfferEstimate::new(&EnginePrior::default(), 0.0, &s, at(0.0));
+    for i in 0..50 {
+        e.took(0.5, 0.5, &s, at(f64::from(i) * 0.01));
+    }
+    let before = e.read(&s, at(0.5));
+    let (patience, late) = (before.p99(0.5), before.p_late(1.0, 0.5));
+    for i in 0..20 {
+        e.silent(3.0 * patience, 0.5, &s, at(0.5 + f64::from(i) * 0.01));
+    }
+    let after = e.read(&s, at(0.7));
+    assert!(after.p99(0.5) <= 1.05 * patience, "{} after {patience}", after.p99(0.5));
+    assert!(after.p_late(1.0, 0.5) > late + 0.1);
+}

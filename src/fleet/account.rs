@@ -155,7 +155,7 @@ impl Fleet {
         }
         let settings = self.settings.estimate;
         if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
-            offer.estimate.took(waited_s, expected_s, &settings, now.mono);
+            offer.estimate.silent(waited_s, expected_s, &settings, now.mono);
         }
     }
 

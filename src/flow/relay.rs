@@ -2,9 +2,8 @@
 //!
 //! The task never stops reading the upstream just because the client does, where that could hurt somebody else: over
 //! a shared HTTP/2 connection unread frames of one stream use up the window (and in h2 the frame budget) of all. So a
-//! client that is too slow loses its own stream, and nobody else's: a full buffer makes the upstream wait for a moment,
-//! [`SHARED_PATIENCE`] over the whole stream. Where every stream has its own connection, it waits for up to
-//! `write_blocked` each time.
+//! client that takes nothing for [`SHARED_PATIENCE`] loses its own stream, and nobody else's. Where every stream has its
+//! own connection, a full buffer makes the upstream wait for up to `write_blocked`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,8 +22,9 @@ use crate::call::{Close, Event, Step};
 use crate::domain::{Delta, Duration, Usage, Usd};
 use crate::upstream::{PieceBody, Pieces};
 
-/// So long, all in all, a stream on a shared connection may wait for its client: enough for a reader that is a little
-/// behind a burst, and in that time a stream's unread frames are a small part of what its connection may hold.
+/// So long a stream on a shared connection may wait for its client at a time. A willing reader takes something within
+/// milliseconds, on a busy machine within tenths of a second; what piles up meanwhile stays within the stream's own
+/// share of the connection's window, so that nobody else waits.
 const SHARED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The rest of a stream, to be polled for [`Out`]s. Dropping it tells the upstream to stop.
@@ -253,8 +253,6 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     let router = driven.router.clone();
     let mut grace_over = pin!(router.grace_over.cancelled());
     let mut alarm = Alarm::new(&router, driven.call.wake_at());
-    let mut patience =
-        if driven.shares_connection() { Patience::InAll(SHARED_PATIENCE) } else { Patience::Each };
     loop {
         let woken = poll_fn(|cx| {
             match writer.room(cx) {
@@ -281,7 +279,7 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
             Woken::Item(None) => driven.step(Event::End),
             Woken::Alarm => driven.step(Event::Tick),
             Woken::ReaderGone => driven.step(Event::ClientGone),
-            Woken::Full => match make_room(&mut driven, &writer, &mut patience, grace_over.as_mut()).await {
+            Woken::Full => match make_room(&mut driven, &writer, grace_over.as_mut()).await {
                 Some(event) => driven.step(event),
                 None => Step::Continue,
             },
@@ -294,28 +292,16 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
     }
 }
 
-/// How long a stream waits for its client.
-enum Patience {
-    /// For the write limit, every time.
-    Each,
-    /// For so much more, and then never again.
-    InAll(Duration),
-}
-
 /// Waits for the client to take something, for a while: see above.
 async fn make_room(
     driven: &mut Driven,
     writer: &Writer,
-    patience: &mut Patience,
     mut grace_over: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Event> {
     let router = driven.router.clone();
-    let began = router.clock.mono();
-    let limit = match patience {
-        Patience::Each => router.settings.write_blocked,
-        Patience::InAll(left) => router.settings.write_blocked.min(*left),
-    };
-    let until = (began + limit).min(driven.call.facts().deadline);
+    let blocked = router.settings.write_blocked;
+    let patience = if driven.shares_connection() { blocked.min(SHARED_PATIENCE) } else { blocked };
+    let until = (router.clock.mono() + patience).min(driven.call.facts().deadline);
     let mut alarm = Alarm::new(&router, until);
     let event = poll_fn(|cx| {
         match writer.room(cx) {
@@ -329,11 +315,7 @@ async fn make_room(
         grace_over.as_mut().poll(cx).map(|()| Some(Event::Shutdown))
     })
     .await;
-    let now = router.clock.mono();
-    driven.call.unblocked(now);
-    if let Patience::InAll(left) = patience {
-        *left = left.saturating_sub(now.since(began));
-    }
+    driven.call.unblocked(router.clock.mono());
     event
 }
 

@@ -18,6 +18,8 @@ struct Line<'a> {
     class: &'a str,
     stream: bool,
     ending: &'static str,
+    /// Why a broken stream broke.
+    broke: Option<&'static str>,
     pool: Option<&'a str>,
     attempts: Attempts<'a>,
     /// From arrival to the first content.
@@ -105,6 +107,7 @@ pub(super) fn call(
         class: &catalog.class(facts.class).name,
         stream: facts.stream,
         ending: record.ending.map_or("open", crate::domain::Ending::name),
+        broke: record.broke,
         pool: record.attempts.last().map(|a| &*catalog.pool(a.pool).name),
         attempts: Attempts(catalog, &record.attempts),
         ttft_ms: record.committed.map(|at| ms(record.arrived, at)),

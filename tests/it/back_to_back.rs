@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::wire::{BASE, Client, Endpoint, Got, Running, chat, good, pool};
 
-/// Two seconds if every call stalls; some milliseconds a call on a busy machine if none does.
-const CALLS: u32 = 50;
-const BOUND: Duration = Duration::from_secs(1);
+/// A round of calls takes 400 ms if every call stalls, and some milliseconds a call if none does. On a busy machine a
+/// round can be slow for other reasons; a stall that is there is in every round.
+const CALLS: u32 = 10;
+const ROUNDS: u32 = 10;
+const BOUND: Duration = Duration::from_millis(200);
 
 async fn takes(client: &mut Client, stream: bool) -> Duration {
     let started = Instant::now();
@@ -28,8 +30,11 @@ async fn calls_on_one_connection_do_not_stall_on_acknowledgements() {
     for (name, address) in [("openai", near.http), ("grpc", far.http)] {
         let mut client = Client::connect(address).await;
         for stream in [false, true] {
-            let took = takes(&mut client, stream).await;
-            assert!(took < BOUND, "{CALLS} calls over {name} took {took:?} (stream: {stream})");
+            let mut best = Duration::MAX;
+            for _ in 0..ROUNDS {
+                best = best.min(takes(&mut client, stream).await);
+            }
+            assert!(best < BOUND, "{CALLS} calls over {name} took {best:?} at best (stream: {stream})");
         }
     }
     assert!(endpoint.connections() <= 2, "{} connections for calls one by one", endpoint.connections());

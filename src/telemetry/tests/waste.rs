@@ -92,6 +92,7 @@ fn waste_is_counted_against_the_pool_that_caused_it() {
         arrived: Instant::START,
         committed: None,
         closed: None,
+        broke: None,
         ending: None,
         attempts: attempts.into(),
         reason: None,
