@@ -140,7 +140,7 @@ def test_a_killed_pool_that_comes_back_is_used_again(grid):
             mock.kill()
         load.more(40)
         before = served(router, "near")
-        with near[0].again():
+        with near[0].again(), near[1].again():
             # What was ejected is tried again after some seconds.
             until(lambda: served(router, "near") > before, "the pool is used again", seconds=30)
             load.more(20)
