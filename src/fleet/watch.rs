@@ -6,7 +6,7 @@
 
 use super::{AttemptEnd, Fleet, Ticket, Transition, jitter};
 use crate::domain::{CallFacts, Duration, EndpointId, FailureKind, Instant, Now, OfferId, PoolId};
-use crate::health::{Cause, Change, End, Verdict};
+use crate::health::{Admission, Cause, Change, End, Verdict};
 
 /// What an end means to the three breakers that it concerns.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,11 @@ impl Fleet {
         let pool = self.pools.get(d.pool.index());
         let several = pool.is_some_and(|p| p.present > 1);
         let leaving = pool.and_then(|p| p.endpoint(d.endpoint)).is_none_or(|e| e.leaving);
+        let lane = self.offers.get(d.offer.index()).map_or(0, |o| o.lane);
+        let lives = |e: &super::state::Endpoint| {
+            !e.leaving && !matches!(e.admission(lane, now, settings), Admission::Off { .. })
+        };
+        let another = pool.is_some_and(|p| p.endpoints.iter().any(|e| e.id != d.endpoint && lives(e)));
         let Some(offer) = self.offers.get_mut(d.offer.index()) else { return };
         let verdict = match blame.verdict {
             // A server that is being taken away takes its calls with it: nobody is sent there any more.
@@ -150,7 +155,10 @@ impl Fleet {
             Verdict::Limited | Verdict::Neutral => {}
         }
         let healthy = offer.breaker.is_healthy();
-        let verdict = if blame.connection && !several && healthy { Verdict::Neutral } else { verdict };
+        // A pool that comes back in part is back: one endpoint that is still gone fails no probe of the pool, as long as
+        // another may answer the next. While it is well, a single endpoint answers for itself.
+        let spared = if several { another && !healthy } else { healthy };
+        let verdict = if blame.connection && spared { Verdict::Neutral } else { verdict };
         let alone = !several || offer.several_failed;
         let disables = matches!(
             blame.kind,

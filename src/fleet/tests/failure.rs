@@ -385,3 +385,29 @@ fn what_an_endpoint_loses_while_it_leaves_is_not_held_against_the_pool() {
     let facts = w.facts(0.3);
     assert_eq!(w.go(&facts, 0.3).address, address("own", 1));
 }
+
+#[test]
+fn a_pool_that_comes_back_in_part_is_back() {
+    let mut w = World::new(catalog(), 6);
+    let facts = w.facts(0.0);
+    let first = w.start(&facts, 0.0);
+    let alive = first.dispatch.endpoint;
+    w.end(&facts, first, ok(1000, 10), 0.1);
+    for _ in 0..30 {
+        w.fail(OWN, FailureKind::ServerError, 0.2);
+    }
+    let mut told = Vec::new();
+    // One of six serves again, the others refuse.
+    for i in 0..60 {
+        let now = 7.0 + f64::from(i) * 0.5;
+        let facts = w.facts(now);
+        let t = w.start(&facts, now);
+        let refused = t.dispatch.pool == OWN && t.dispatch.endpoint != alive;
+        let end = if refused { failed(FailureKind::Connect) } else { ok(1000, 10) };
+        told.extend(w.end(&facts, t, end, now + 0.1));
+    }
+    assert!(
+        told.iter().any(|t| t.offer.is_some() && t.to == "slow_start"),
+        "still out after half a minute: {told:?}"
+    );
+}
