@@ -21,8 +21,6 @@
 //! - after [`Step::Close`] nothing more is fed.
 
 mod record;
-#[cfg(test)]
-mod tests;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
