@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Meta;
-use super::chunk::{FunctionIn, ToolIn, finish_reason, finish_word, text};
+use super::chunk::{DeltaIn, FunctionIn, ToolIn, finish_reason, finish_word, text};
 use super::usage::{self, UsageOut};
 use crate::domain::request::{Part, ToolCall};
 use crate::domain::{Answer, AskKind, Choice, Embedded, FinishReason, Generated, Usage};
@@ -28,21 +28,10 @@ struct ChoiceIn<'a> {
     #[serde(default)]
     index: u32,
     #[serde(borrow)]
-    message: Option<MessageIn<'a>>,
+    message: Option<DeltaIn<'a>>,
     text: Option<String>,
     logprobs: Option<&'a RawValue>,
     finish_reason: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct MessageIn<'a> {
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    refusal: Option<String>,
-    reasoning_content: Option<String>,
-    reasoning: Option<String>,
-    tool_calls: Option<Vec<ToolIn<'a>>>,
-    function_call: Option<FunctionIn<'a>>,
 }
 
 #[derive(Deserialize)]

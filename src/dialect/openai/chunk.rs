@@ -41,15 +41,16 @@ struct ChoiceIn<'a> {
     finish_reason: Option<Cow<'a, str>>,
 }
 
+/// What a choice says: a whole message or a piece of one.
 #[derive(Deserialize)]
-struct DeltaIn<'a> {
+pub(super) struct DeltaIn<'a> {
     #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    refusal: Option<String>,
-    reasoning_content: Option<String>,
-    reasoning: Option<String>,
-    tool_calls: Option<Vec<ToolIn<'a>>>,
-    function_call: Option<FunctionIn<'a>>,
+    pub content: Option<&'a RawValue>,
+    pub refusal: Option<String>,
+    pub reasoning_content: Option<String>,
+    pub reasoning: Option<String>,
+    pub tool_calls: Option<Vec<ToolIn<'a>>>,
+    pub function_call: Option<FunctionIn<'a>>,
 }
 
 /// A tool call, whole or a piece of one.
