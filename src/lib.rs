@@ -20,5 +20,6 @@ pub mod ledger;
 pub mod limit;
 pub mod mock;
 pub mod policy;
+pub mod sim;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,17 @@
+//! `gridtie simulate`: the router in virtual time, against pools that are models.
+//!
+//! ```text
+//! traffic ──► world (event queue) ──► call, fleet, policy, health, limit   (the code that routes live calls)
+//!               │  ▲                                        │
+//!               ▼  │                                        ▼
+//!            engine (one per endpoint)                    tally ──► report
+//! ```
+//!
+//! Nothing here decides where a call goes: the world plays the sockets, the clock and the clients, and writes down what
+//! came of it. Everything is a function of (config, traffic, policy, seed): the same arguments give the same bytes.
+
+pub mod tally;
+pub mod traffic;
+
+pub use tally::{ClassTally, PoolTally, Sample, Tally};
+pub use traffic::{Arrival, Traffic};
