@@ -5,14 +5,20 @@
 //!
 //! ```text
 //! text ──► form (first line) ──► azure | mooncake | servegen | csv ──► Sheet (limits, order, class mix) ──► Traffic
+//! description ──► chat, agents, nightly, bursty, surges ─────────────────────────────────────────────────► Traffic
+//!                                          Traffic ──► reshape (window, scaled, shaped_by, …) ──► Traffic ──► Facts
 //! ```
 
 mod azure;
 mod csv;
+pub mod described;
+mod facts;
 mod mix;
 mod mooncake;
 mod problem;
+mod profile;
 mod read;
+pub mod reshape;
 mod servegen;
 #[cfg(test)]
 mod tests;
@@ -22,8 +28,11 @@ use std::sync::Arc;
 use crate::domain::{ClassId, Instant, ModelId};
 use crate::engine::Block;
 
+pub use described::Described;
+pub use facts::{Facts, Sizes};
 pub use mix::Mix;
 pub use problem::BadTraffic;
+pub use profile::Profile;
 pub use read::{BYTES_MAX, ReadOptions};
 
 /// Calls in one workload at most. 20 million are 46 days at 5 calls a second, and about a gigabyte.

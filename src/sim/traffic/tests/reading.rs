@@ -1,49 +1,6 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::catalog::{Catalog, Class, Model};
-use crate::domain::{AskKind, Duration};
-
-/// Three classes and two models.
-fn catalog() -> Catalog {
-    let class = |name: &str| Class {
-        name: name.into(),
-        ttft_target: None,
-        finish_target: None,
-        miss_usd: 0.0,
-        delay_usd_per_s: 0.0,
-        deadline: Duration::from_secs(600),
-        may_wait: false,
-    };
-    let model =
-        |name: &str| Model { name: name.into(), aliases: vec![], kind: AskKind::Chat, offers: vec![] };
-    Catalog {
-        classes: vec![class("interactive"), class("agent"), class("background")],
-        models: vec![model("large"), model("small")],
-        ..Catalog::default()
-    }
-}
-
-fn read(text: &str) -> Result<Traffic, BadTraffic> {
-    let catalog = catalog();
-    let mix = Mix::of(&catalog);
-    Traffic::read("t.csv", text, &ReadOptions { catalog: &catalog, model: ModelId(1), mix: &mix, seed: 7 })
-}
-
-/// A trace of `$GRIDTIE_SHARED/traces`.
-fn shared(file: &str) -> Option<Traffic> {
-    let Ok(shared) = std::env::var("GRIDTIE_SHARED") else {
-        eprintln!("skipped: GRIDTIE_SHARED is not set, so there is no {file}");
-        return None;
-    };
-    let path = format!("{shared}/traces/{file}");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    Some(read(&text).unwrap())
-}
-
-fn secs(traffic: &Traffic) -> Vec<f64> {
-    traffic.arrivals.iter().map(|a| a.at.as_secs_f64()).collect()
-}
 
 #[test]
 fn an_azure_trace_begins_with_its_first_row() {
@@ -187,13 +144,28 @@ fn a_mix_without_the_usual_classes_is_the_default_class() {
 
 #[test]
 fn the_public_traces_have_all_their_rows() {
-    for (file, rows) in [
-        ("AzureLLMInferenceTrace_conv_2023.csv", 19_366),
-        ("mooncake_fast25_conversation.jsonl", 12_031),
-        ("servegen_m-large_day_5rps.csv", 431_265),
-    ] {
+    for (file, rows) in [(AZURE, 19_366), (MOONCAKE, 12_031), (SERVEGEN, 431_265)] {
         let Some(t) = shared(file) else { return };
         assert_eq!(t.arrivals.len(), rows, "{file}");
         assert!(t.arrivals.is_sorted_by_key(|a| a.at), "{file}");
     }
+}
+
+/// What was found in them by other means, with other code.
+#[test]
+fn the_facts_of_the_public_traces_are_those_that_are_known() {
+    let Some(azure) = shared(AZURE) else { return };
+    let facts = Facts::of(&azure);
+    close(facts.gap_cv, 1.094, 0.001);
+    close(facts.rate, 5.53, 0.01);
+    close(facts.input.mean, 1155.0, 1.0);
+    close(facts.output.mean, 211.0, 1.0);
+    assert_eq!((facts.shareable, facts.sessions), (0.0, 0));
+    let Some(mooncake) = shared(MOONCAKE) else { return };
+    let facts = Facts::of(&mooncake);
+    close(facts.shareable, 0.3736, 0.0001);
+    close(facts.rate, 3.40, 0.01);
+    close(facts.input.mean, 12_035.0, 1.0);
+    close(facts.output.mean, 343.0, 1.0);
+    assert_eq!(facts.sessions, 7373);
 }
