@@ -36,7 +36,11 @@ fn nanos(stamp: &str) -> Option<u64> {
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
     // A leap second may be written.
-    if !(1970..2200).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    if !(1970..2200).contains(&year) || !(1..=12).contains(&month) {
+        return None;
+    }
+    let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    if day < 1 || days(year, month, day) >= days(next.0, next.1, 1) {
         return None;
     }
     if hour > 23 || minute > 59 || second > 60 {
@@ -101,6 +105,9 @@ mod tests {
             "",
             "2023-11-16",
             "2023-13-16 18:15:46",
+            "2023-02-29 18:15:46",
+            "2023-12-32 18:15:46",
+            "2023-12-00 18:15:46",
             "2023-11-16 24:00:00",
             "2023-11-16 18:15:46.",
             "2023-11-16 18:15:46+1",

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::BadTraffic;
 use super::read::{Row, Sheet, lines};
+use super::{BadTraffic, CALLS_MAX};
 use crate::domain::Instant;
 use crate::engine::Block;
 use crate::engine::cache::MAX_BLOCKS;
@@ -48,7 +48,9 @@ struct Line {
 }
 
 pub(super) fn read(text: &str, sheet: &mut Sheet<'_>) -> Result<(), BadTraffic> {
-    let rows = lines(text, 0).map(|(line, text)| parse(line, text, sheet)).collect::<Result<Vec<_>, _>>()?;
+    // One more than fit, so that the sheet says what is wrong.
+    let rows = lines(text, 0).take(CALLS_MAX + 1).map(|(line, text)| parse(line, text, sheet));
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let mut calls_with = BTreeMap::new();
     for block in rows.iter().flat_map(|(_, row)| row.prefix.iter().flat_map(|chain| chain.iter())) {
         *calls_with.entry(block.hash).or_insert(0usize) += 1;

@@ -42,8 +42,7 @@ impl Traffic {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let first = text.lines().next().unwrap_or_default().trim();
         let mut sheet = Sheet::new(name, options);
-        // A row of any form has at least ten bytes.
-        sheet.arrivals.reserve((text.len() / 10).min(1 << 20));
+        sheet.arrivals.reserve(memchr::memchr_iter(b'\n', text.as_bytes()).count().min(CALLS_MAX));
         if first.starts_with('{') {
             mooncake::read(text, &mut sheet)?;
         } else if is_header(first, &azure::COLUMNS) {
