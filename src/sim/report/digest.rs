@@ -177,7 +177,7 @@ impl Report {
         (0..self.pools.len()).map(row).collect()
     }
 
-    /// How each policy differs from its like in the other runs: (policy, here, there).
+    /// Each policy with its like in the other runs: (here, there).
     pub(super) fn pairs<'a>(&'a self, here: &[Digest<'a>]) -> Vec<(Digest<'a>, Digest<'a>)> {
         let there = self.against.as_ref().map(|against| self.digests_of(&against.runs)).unwrap_or_default();
         let like = |d: &Digest<'a>| Some((d.clone(), there.iter().find(|t| t.policy == d.policy)?.clone()));

@@ -107,3 +107,19 @@ fn figures_keep_the_digits_that_matter() {
     assert_eq!(figures::signed(figures::money(0.0)), "0");
     assert_eq!(figures::fixed(f64::NAN, 1), figures::NOTHING);
 }
+
+/// Not a test: `GRIDTIE_PAGES=dir cargo test --lib report -- --ignored` leaves pages there to look at.
+#[test]
+#[ignore = "writes files, for people to look at"]
+fn pages_to_look_at() {
+    let dir =
+        std::path::PathBuf::from(std::env::var_os("GRIDTIE_PAGES").expect("GRIDTIE_PAGES: a directory"));
+    for (name, report) in [
+        ("one", sample::compared()),
+        ("three", sample::full(3)),
+        ("small", small()),
+        ("empty", Report::default()),
+    ] {
+        std::fs::write(dir.join(format!("{name}.html")), html(&report)).unwrap();
+    }
+}

@@ -62,7 +62,7 @@ fn heading(report: &Report) -> String {
 
 /// Which end of a column is good.
 #[derive(Clone, Copy)]
-enum Good {
+pub(super) enum Good {
     Low,
     High,
     /// Nothing to be best at.
@@ -70,33 +70,37 @@ enum Good {
 }
 
 /// A column of the table: its figure, how that is written, and the unit of its range (0 shows none).
-struct Column {
+pub(super) struct Column {
     head: String,
+    /// The same in words.
+    pub(super) title: String,
     good: Good,
-    figure: fn(&Digest<'_>) -> Option<Spread>,
-    written: fn(f64) -> String,
+    pub(super) figure: fn(&Digest<'_>) -> Option<Spread>,
+    pub(super) written: fn(f64) -> String,
     range: f64,
 }
 
-fn columns(report: &Report) -> Vec<Column> {
+/// From left to right.
+pub(super) fn columns(report: &Report) -> Vec<Column> {
     let lead = shortened(report.lead_name(), 11);
-    let column = |head: &str, good, range, figure, written| {
-        let head = head.to_owned();
-        Column { head, good, figure, written, range }
+    let column = |head: &str, title: &str, good, range, figure, written| {
+        let (head, title) = (head.to_owned(), title.to_owned());
+        Column { head, title, good, figure, written, range }
     };
     let whole = |x| fixed(x, 0);
     let share = |x| fixed(100.0 * x, 0);
+    let met = format!("Met, {lead}, %");
     vec![
-        column("\n$", Good::Low, 1.0, |d| Some(d.usd), money),
-        column("MET %\nall", Good::High, 100.0, |d| Some(d.attainment), percent),
-        column(&format!("\n{lead}"), Good::High, 100.0, |d| d.lead_attainment, percent),
-        column("TTFT s\np50", Good::Low, 0.0, |d| d.lead_p50_ms, seconds),
-        column("\np99", Good::Low, 1e-3, |d| d.lead_p99_ms, seconds),
-        column("\nREJECTED", Good::Low, 1.0, |d| Some(d.rejected), whole),
-        column("OWNED\n%", Good::Neither, 0.0, |d| d.owned_use, share),
-        column("\nJ", Good::Low, 1.0, |d| Some(d.j), money),
-        column("\nBOUND", Good::Neither, 0.0, |d| d.bound, money),
-        column("\nREGRET", Good::Low, 0.0, |d| d.regret, money),
+        column("\n$", "Spent, $", Good::Low, 1.0, |d| Some(d.usd), money),
+        column("MET %\nall", "Met, all, %", Good::High, 100.0, |d| Some(d.attainment), percent),
+        column(&format!("\n{lead}"), &met, Good::High, 100.0, |d| d.lead_attainment, percent),
+        column("TTFT s\np50", "First token p50, s", Good::Low, 0.0, |d| d.lead_p50_ms, seconds),
+        column("\np99", "First token p99, s", Good::Low, 1e-3, |d| d.lead_p99_ms, seconds),
+        column("\nREJECTED", "Rejected", Good::Low, 1.0, |d| Some(d.rejected), whole),
+        column("OWNED\n%", "Owned used, %", Good::Neither, 0.0, |d| d.owned_use, share),
+        column("\nJ", "J, $", Good::Low, 1.0, |d| Some(d.j), money),
+        column("\nBOUND", "Bound, $", Good::Neither, 0.0, |d| d.bound, money),
+        column("\nREGRET", "Regret, $", Good::Low, 0.0, |d| d.regret, money),
     ]
 }
 
@@ -148,7 +152,7 @@ fn ranges(columns: &[Column], digest: &Digest<'_>) -> Vec<Cell> {
 }
 
 /// The best of a column as it is written; absent when all are alike.
-fn best(column: &Column, digests: &[Digest<'_>]) -> Option<String> {
+pub(super) fn best(column: &Column, digests: &[Digest<'_>]) -> Option<String> {
     let means =
         || digests.iter().filter_map(|d| (column.figure)(d).map(|s| s.mean).filter(|x| x.is_finite()));
     let best = match column.good {
@@ -213,12 +217,11 @@ fn pools(report: &Report, digest: &Digest<'_>, style: Style) -> String {
     finished(&table)
 }
 
-fn differences(report: &Report, digests: &[Digest<'_>], style: Style) -> String {
-    let here: Vec<Digest<'_>> = digests.to_vec();
+fn differences<'a>(report: &'a Report, digests: &[Digest<'a>], style: Style) -> String {
     let heads = ["POLICY", "<$", "<MET, POINTS", "<TTFT P99 s", "<REJECTED", "<J"];
     let mut table = blank(style, &heads.map(str::to_owned));
     let by = |a: f64, b: f64, written: &dyn Fn(f64) -> String| signed(written(a - b));
-    for (here, there) in report.pairs(&here) {
+    for (here, there) in report.pairs(digests) {
         let p99 = here.lead_p99_ms.zip(there.lead_p99_ms);
         table.add_row([
             shortened(here.policy, NAME_MAX),
