@@ -14,6 +14,7 @@ pub mod plan;
 pub mod pools;
 mod record;
 pub mod size;
+pub mod report;
 pub mod tally;
 pub mod traffic;
 pub mod world;
