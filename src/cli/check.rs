@@ -130,7 +130,7 @@ fn in_order(rows: &mut [Row], policy: Policy, catalog: &Catalog) {
     let rank = |row: &Row| {
         let pool = catalog.pools.iter().find(|pool| pool.name == row.pool);
         let rank = pool.map_or(0.0, |pool| match policy {
-            Policy::Price => 0.0,
+            Policy::Price | Policy::Rival(_) => 0.0,
             Policy::Ordered => f64::from(pool.order),
             Policy::Weighted => -pool.weight,
         });

@@ -13,7 +13,7 @@ use crate::domain::{CallFacts, Duration, FailureKind, Now, OfferId, Refusal};
 use crate::health::Admission;
 use crate::policy::place::Job;
 use crate::policy::refuse::{Verdict, verdict};
-use crate::policy::{Chosen, Exclusion, Rank, choose, patience};
+use crate::policy::{Chosen, Exclusion, Rank, patience};
 
 /// Up to so many endpoints are all compared; of more, a few: comparing all of them would make every router with the
 /// same view choose the same one.
@@ -76,7 +76,7 @@ impl Fleet {
             asking.strictness = Strictness::LastResort;
             self.survey(&asking, found, rng);
         }
-        let chosen = choose(&found.candidates, &self.settings.choice, rng)?;
+        let chosen = self.choose(&asking, &found.candidates, rng)?;
         Some((asking, chosen))
     }
 

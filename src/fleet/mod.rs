@@ -8,6 +8,7 @@ mod account;
 mod decide;
 pub mod decision;
 pub mod explain;
+mod rivals;
 mod sessions;
 mod settings;
 mod state;
@@ -28,6 +29,7 @@ use self::survey::Survey;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId};
 use crate::estimate::Mean;
 use crate::limit::RetryBudget;
+use crate::policy::rival::Memory;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Fleet {
     generation: u64,
     /// Kept between decisions so that they need no allocation.
     scratch: Survey,
+    /// What a rival's rule remembers, where one chooses.
+    rivals: Option<Box<Memory>>,
 }
 
 impl Fleet {
@@ -58,6 +62,7 @@ impl Fleet {
             catalog.models.len() * catalog.classes.len()
         ];
         let sessions = Sessions::new(settings.session_ttl);
+        let rivals = rivals::memory(&settings, offers.len(), now);
         Self {
             catalog,
             settings,
@@ -69,6 +74,7 @@ impl Fleet {
             next_endpoint: 0,
             generation: 0,
             scratch: Survey::default(),
+            rivals,
         }
     }
 

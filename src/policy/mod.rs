@@ -10,6 +10,7 @@ pub mod place;
 pub mod price;
 pub mod refuse;
 pub mod retry;
+pub mod rival;
 pub mod view;
 
 pub use choose::{Chosen, choose};
@@ -21,7 +22,7 @@ pub use view::{CallView, Candidate, Quote, Rank, TokenPrices};
 use crate::domain::Duration;
 
 /// How a pool is chosen among those that are eligible.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub enum Policy {
     /// The smallest sum of dollars.
     #[default]
@@ -30,6 +31,8 @@ pub enum Policy {
     Ordered,
     /// By lot, with the operator's weights.
     Weighted,
+    /// By the rule of somebody else, to compare with.
+    Rival(rival::Rule),
 }
 
 impl Policy {
@@ -39,6 +42,7 @@ impl Policy {
             Self::Price => "price",
             Self::Ordered => "ordered",
             Self::Weighted => "weighted",
+            Self::Rival(rule) => rule.name(),
         }
     }
 }
