@@ -155,6 +155,7 @@ fn typical(kind: AskKind, model: ModelId, class: ClassId, deadline: Duration) ->
         needs: if kind == AskKind::Embed { Capabilities::EMBED } else { Capabilities::CHAT },
         stream: kind != AskKind::Embed,
         session: None,
+        prefix: Default::default(),
         hints: Hints::default(),
         arrived: Instant::START,
         deadline: Instant::START + deadline,

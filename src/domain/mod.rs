@@ -14,7 +14,7 @@ pub mod time;
 pub mod usage;
 
 pub use answer::{Answer, Choice, Delta, Embedded, FinishReason, Generated};
-pub use call::{CallFacts, Hints};
+pub use call::{Block, CallFacts, Hints};
 pub use catalog::{Address, Catalog, Class, ContactWindow, EnginePrior, Model, Offer, Pool, Tenant, Tenure};
 pub use ids::{AttemptNo, CallId, ClassId, EndpointId, ModelId, OfferId, PoolId, SessionKey, TenantId};
 pub use money::{Price, Usd};

@@ -21,13 +21,13 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use cache::Block;
 pub use gate::{Break, Gate, Passage, Turned};
 pub use settings::{Batching, Door, Opaque, Power, Settings, Speed};
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::domain::Block;
 use crate::domain::Instant;
 
 /// A job of an engine, dealt in order of submission and never used twice.

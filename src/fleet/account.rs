@@ -32,6 +32,7 @@ impl Fleet {
                 pool.backlog.add(dispatch.work_s, stretch, endpoints, now.mono);
             }
         }
+        self.prefix_sent(facts, &dispatch);
         self.rival_sent(facts, &dispatch, now);
         Ticket { dispatch, started: now.mono, first_token: None }
     }

@@ -8,6 +8,7 @@ mod account;
 mod decide;
 pub mod decision;
 pub mod explain;
+mod prefixes;
 mod rivals;
 mod sessions;
 mod settings;
@@ -23,6 +24,7 @@ pub use status::FleetStatus;
 
 use std::sync::Arc;
 
+use self::prefixes::Prefixes;
 use self::sessions::Sessions;
 use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
@@ -50,6 +52,7 @@ pub struct Fleet {
     scratch: Survey,
     /// What a rival's rule remembers, where one chooses.
     rivals: Option<Box<Memory>>,
+    prefixes: Prefixes,
 }
 
 impl Fleet {
@@ -75,6 +78,7 @@ impl Fleet {
             generation: 0,
             scratch: Survey::default(),
             rivals,
+            prefixes: Prefixes::default(),
         }
     }
 
@@ -94,6 +98,7 @@ impl Fleet {
         }
         state.tidy();
         state.recount(now.mono, &self.settings.health);
+        self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.generation += 1;
     }
 

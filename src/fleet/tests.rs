@@ -37,7 +37,13 @@ pub(super) fn pool(name: &str, tenure: Tenure) -> Pool {
         max_in_flight: None,
         order: 0,
         weight: 1.0,
-        engine_prior: EnginePrior { ttft_base_s: 0.06, prefill_s_per_token: 1e-4, tpot_s: 0.03, slots: 64 },
+        engine_prior: EnginePrior {
+            ttft_base_s: 0.06,
+            prefill_s_per_token: 1e-4,
+            tpot_s: 0.03,
+            slots: 64,
+            kv_tokens: 100_000,
+        },
     }
 }
 
@@ -138,6 +144,7 @@ impl World {
             needs: Capabilities::CHAT,
             stream: true,
             session: None,
+            prefix: Default::default(),
             hints: Hints::default(),
             arrived: at(now).mono,
             deadline: at(now + 120.0).mono,

@@ -52,6 +52,8 @@ impl Policy {
 pub struct Settings {
     /// How pools are chosen.
     pub policy: Policy,
+    /// How an endpoint is chosen within the pool.
+    pub place: rival::Place,
     /// Offers whose totals differ by less than this share are drawn by lot, so that many routers with the same view
     /// do not all send to the same pool.
     pub tie_share: f64,
@@ -80,6 +82,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             policy: Policy::Price,
+            place: rival::Place::Work,
             tie_share: 0.03,
             tie_usd: 1e-6,
             next_turn: 0.5,

@@ -11,10 +11,12 @@
 //! ```
 
 mod memory;
+mod place;
 mod stand;
 mod tunables;
 
 pub use memory::{Event, Memory};
+pub use place::{Chwbl, Place, SmgCacheAware, Spot};
 pub use stand::Seen;
 pub use tunables::{Evidence, LeastBusy, LowestLatency, Patient, PeakEwma, Per, Prequal, Spill, SpillSlo};
 

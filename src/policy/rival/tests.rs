@@ -113,6 +113,7 @@ fn facts() -> CallFacts {
         needs: Capabilities::CHAT,
         stream: true,
         session: None,
+        prefix: Default::default(),
         hints: Hints::default(),
         arrived: at(0.0),
         deadline: at(120.0),
