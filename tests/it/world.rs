@@ -114,7 +114,6 @@ pub(crate) fn inbound(stream: bool) -> Inbound {
         class: None,
         tenant: TenantId(0),
         session: None,
-        prefix: Default::default(),
         hints: Hints::default(),
         needs: Capabilities::CHAT,
         max_tokens: Some(100),
