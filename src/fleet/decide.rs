@@ -324,16 +324,11 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     fn least(&self, positions: impl Iterator<Item = usize>, rng: &mut SmallRng) -> Option<usize> {
-        let warm = self.asking.warm.map(|w| w.endpoint);
         let mut best: Option<(usize, f64)> = None;
         for i in positions {
             let e = &self.pool.endpoints[i];
             let Some(penalty) = self.penalty(e, rng) else { continue };
-            let cost = penalty
-                + match self.fleet.job_at(self.asking, e.id, self.job) {
-                    Some(job) => e.load.cost_s(&job, true),
-                    None => e.load.cost_s(self.job, warm == Some(e.id)),
-                };
+            let cost = self.cost_s(e) + penalty;
             if best.is_none_or(|(_, b)| cost < b) {
                 best = Some((i, cost));
             }

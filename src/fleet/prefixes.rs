@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::decide::Look;
+use super::state::Endpoint;
 use super::survey::Asking;
 use super::{Dispatch, Fleet};
 use crate::domain::{Block, CallFacts, EndpointId, ModelId};
@@ -75,6 +77,16 @@ impl Fleet {
         if !facts.prefix.is_empty() {
             let room = self.catalog.pool(dispatch.pool).engine_prior.kv_tokens;
             self.prefixes.sent((dispatch.endpoint, facts.model), &facts.prefix, facts.input_tokens, room);
+        }
+    }
+}
+
+impl Look<'_> {
+    /// What it costs, in seconds, to place the call there.
+    pub(super) fn cost_s(&self, e: &Endpoint) -> f64 {
+        match self.fleet.job_at(self.asking, e.id, self.job) {
+            Some(job) => e.load.cost_s(&job, true),
+            None => e.load.cost_s(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id)),
         }
     }
 }

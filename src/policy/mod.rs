@@ -1,7 +1,8 @@
 //! Which pool, which endpoint, how patient, and why not the others.
 //!
 //! The policy says what it needs to know ([`view`]); the fleet fills it in. It holds no state: the same view, call and
-//! seed give the same choice, which is what makes a decision explainable and replayable.
+//! seed give the same choice, which is what makes a decision explainable and replayable. Only [`rival`]s remember
+//! something, and the fleet keeps it for them.
 
 pub mod choose;
 pub mod eligibility;
