@@ -42,6 +42,7 @@ fn catalog(pools: u16) -> Catalog {
             failure_domain: name,
             contact: None,
             rtt_prior: Duration::from_millis(10),
+            grants: Default::default(),
             max_in_flight: Some(100_000),
             order: u32::from(i),
             weight: 1.0,

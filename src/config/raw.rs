@@ -290,6 +290,8 @@ record! {
         round_trip: Option<At<Duration>>,
         /// At most so many calls at once; default no limit.
         max_in_flight: Option<At<u32>>,
+        /// What the contract grants: beyond it the pool refuses. The router keeps within it, and prices what is scarce.
+        grants: Option<Grants>,
         /// Its place under the policy `ordered`: smaller is earlier; default the order in the file.
         order: Option<u32>,
         /// Its share under the policy `weighted`; default 1; 0 gets calls only when no other can take them.
@@ -340,6 +342,30 @@ record! {
 }
 
 record! {
+    /// What the contract with a pool grants, over all its endpoints.
+    Grants as "grants" {
+        /// Requests a minute; default no limit.
+        requests_per_minute: Option<At<u32>>,
+        /// Tokens a minute, prompt and answer; default no limit.
+        tokens_per_minute: Option<At<u32>>,
+        /// Tokens of a longer window: five hours, a week.
+        quota: Option<Quota>,
+    }
+}
+
+record! {
+    /// So many tokens in every window of time; what is left when it ends is lost.
+    Quota as "quota" {
+        /// Prompts and answers.
+        tokens: At<u32>,
+        /// From one reset to the next.
+        every: At<Duration>,
+        /// Some reset; default 1970-01-01T00:00:00Z.
+        anchor: Option<Timestamp>,
+    }
+}
+
+record! {
     /// What an endpoint does before anything is measured. Priors, not limits.
     Expect as "expect" {
         /// From request to first token, nothing queued, no prompt; default 400ms.
@@ -382,6 +408,12 @@ record! {
         preset: At<String>,
         /// How many of them; default 1.
         count: Option<At<u32>>,
+        /// preset = "cloud": the median time to the first token of a short prompt.
+        first_token: Option<At<Duration>>,
+        /// preset = "cloud": how widely that varies, as the standard deviation of its logarithm; default 0.45.
+        spread: Option<Amount>,
+        /// preset = "cloud": output tokens a second for one caller; default 80.
+        output_tokens_per_s: Option<Within<1, 100_000>>,
     }
 }
 
@@ -392,7 +424,7 @@ record! {
         delay: Option<Duration>,
         /// Refuse every connection; default false.
         refuse: Option<bool>,
-        /// Requests a minute; the next one gets a 429; default no limit.
+        /// Requests a minute; the next one gets a 429; default what the pool grants.
         requests_per_minute: Option<At<u32>>,
         /// The share of requests that get an error instead of an answer; default 0.
         error_rate: Option<Share>,

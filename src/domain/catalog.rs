@@ -112,6 +112,8 @@ pub struct Pool {
     pub rtt_prior: Duration,
     /// At most so many calls at once, over all its endpoints; absent is no limit.
     pub max_in_flight: Option<u32>,
+    /// What its contract grants.
+    pub grants: Grants,
     /// Its place in an `ordered` policy: smaller is earlier.
     pub order: u32,
     /// Its share in a `weighted` policy; 0 gets calls only when no other can.
@@ -196,6 +198,52 @@ impl ContactWindow {
             return Duration::ZERO;
         }
         Duration::from_millis((self.period.as_millis() as u64).saturating_sub(self.phase_ms(at)))
+    }
+}
+
+/// What a contract grants a pool: beyond it requests are refused. All endpoints together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Grants {
+    /// Requests a minute; a sixth of a minute's worth may come at once.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens a minute, prompt and answer; with the same burst, but one request always fits.
+    pub tokens_per_minute: Option<u32>,
+    /// Tokens a longer window.
+    pub quota: Option<Quota>,
+}
+
+/// So many tokens in every window of time; what is left when it ends is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// Prompts and answers.
+    pub tokens: u64,
+    /// From one reset to the next; not zero.
+    pub every: Duration,
+    /// Some reset.
+    pub anchor: Timestamp,
+}
+
+impl Quota {
+    /// The number of the window that `at` lies in.
+    pub fn window(&self, at: Timestamp) -> u64 {
+        let (at, every) = (self.shifted_ms(at), self.every_ms());
+        u64::try_from(at.div_euclid(every)).unwrap_or(0)
+    }
+
+    /// How long until the next reset.
+    pub fn resets_in(&self, at: Timestamp) -> Duration {
+        let (at, every) = (self.shifted_ms(at), self.every_ms());
+        Duration::from_millis(u64::try_from(every - at.rem_euclid(every)).unwrap_or(0))
+    }
+
+    /// Milliseconds since a reset in the distant past, so that windows are numbered from zero up.
+    fn shifted_ms(&self, at: Timestamp) -> i128 {
+        let every = self.every_ms();
+        i128::from(at.as_millis()) - i128::from(self.anchor.as_millis()).rem_euclid(every) + every
+    }
+
+    fn every_ms(&self) -> i128 {
+        (self.every.as_millis() as i128).max(1)
     }
 }
 

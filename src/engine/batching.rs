@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::cache::Cache;
 use super::opaque::next_report;
 use super::settings::Batching;
-use super::{Event, Job, JobId, Load, Rejected, What, nanos};
+use super::{Event, Job, JobId, Load, Meter, Rejected, What, nanos};
 use crate::domain::{Duration, Instant};
 
 /// Binary places of the step counter: a step of 30 ms is resolved to 2 ns, and 40 bits of whole steps last for
@@ -40,8 +40,8 @@ pub struct Machine {
     cache: Cache,
     happened: Vec<Event>,
     slowdown: f64,
-    /// Joules up to `metered`.
-    energy_j: f64,
+    /// As of `metered`.
+    meter: Meter,
     metered: Instant,
 }
 
@@ -107,7 +107,7 @@ impl Machine {
             cache: Cache::default(),
             happened: Vec::new(),
             slowdown: 1.0,
-            energy_j: 0.0,
+            meter: Meter::default(),
             metered: now,
         };
         machine.retime();
@@ -181,8 +181,11 @@ impl Machine {
         }
     }
 
-    pub(super) fn energy_j(&self, now: Instant) -> f64 {
-        self.energy_j + self.watts() * now.secs_since(self.metered)
+    pub(super) fn meter(&self, now: Instant) -> Meter {
+        let secs = now.secs_since(self.metered);
+        let prefill_s = if self.lane.is_some() { secs } else { 0.0 };
+        let seat_s = secs * f64::from(self.batch.seats);
+        self.meter + Meter { energy_j: self.watts() * secs, prefill_s, seat_s }
     }
 
     fn watts(&self) -> f64 {
@@ -326,7 +329,7 @@ impl Machine {
     }
 
     fn settle_to(&mut self, at: Instant, steps: u64) {
-        self.energy_j = self.energy_j(at);
+        self.meter = self.meter(at);
         self.metered = at;
         self.batch.steps = steps;
         self.batch.since = at;

@@ -12,6 +12,10 @@ pub struct Gate {
     door: Door,
     /// When the requests let in so far would all be due at the allowed rate (GCRA's theoretical arrival time).
     paid_to: Instant,
+    /// The same for their tokens.
+    tokens_paid_to: Instant,
+    /// The window of the quota that is being used up, and what is used of it.
+    quota: (u64, u64),
 }
 
 /// Let in.
@@ -45,6 +49,11 @@ pub enum Turned {
         /// When the next request is welcome.
         retry_after: Duration,
     },
+    /// The quota of this window is used up.
+    QuotaExhausted {
+        /// When the next window begins.
+        retry_after: Duration,
+    },
     /// An injected error.
     Error {
         /// Its status.
@@ -55,7 +64,7 @@ pub enum Turned {
 impl Gate {
     /// With a full allowance.
     pub const fn new(door: Door) -> Self {
-        Self { door, paid_to: Instant::START }
+        Self { door, paid_to: Instant::START, tokens_paid_to: Instant::START, quota: (0, 0) }
     }
 
     /// The settings in force.
@@ -73,8 +82,8 @@ impl Gate {
         !self.door.refuse && self.door.contact.is_none_or(|window| window.open(now.wall))
     }
 
-    /// A request comes. `seed` stands for the attempt.
-    pub fn knock(&mut self, now: Now, seed: u64) -> Result<Passage, Turned> {
+    /// A request of so many tokens, prompt and answer, comes. `seed` stands for the attempt.
+    pub fn knock(&mut self, now: Now, seed: u64, tokens: u32) -> Result<Passage, Turned> {
         if self.door.refuse {
             return Err(Turned::Unreachable { opens_in: None });
         }
@@ -85,7 +94,7 @@ impl Gate {
             Some(window) => Some(now.mono + window.remaining(now.wall)),
             None => None,
         };
-        self.charge(now.mono)?;
+        self.charge(now, tokens)?;
         let door = &self.door;
         if unit(mix(seed, 1)) < door.error_rate {
             return Err(Turned::Error { status: door.error_status });
@@ -100,19 +109,38 @@ impl Gate {
         Ok(Passage { breaks, contact_ends })
     }
 
-    /// GCRA: the limit is kept on average, and ten seconds' worth of it (at least one request) may come at once.
-    fn charge(&mut self, now: Instant) -> Result<(), Turned> {
-        let Some(per_minute) = self.door.requests_per_minute else { return Ok(()) };
-        let Some(nanos) = 60_000_000_000u64.checked_div(u64::from(per_minute)) else {
-            return Err(Turned::RateLimited { retry_after: Duration::from_secs(60) });
-        };
-        let (each, burst) = (Duration::from_nanos(nanos), u32::max(per_minute / 6, 1));
-        let paid_to = self.paid_to.max(now) + each;
-        let allowed = now + each * burst;
-        if paid_to > allowed {
-            return Err(Turned::RateLimited { retry_after: paid_to.since(allowed) });
+    /// GCRA: each limit is kept on average, and ten seconds' worth of it (at least one request) may come at once. What is
+    /// turned away is charged nowhere.
+    fn charge(&mut self, now: Now, tokens: u32) -> Result<(), Turned> {
+        let requests = after(self.paid_to, self.door.grants.requests_per_minute, 1, now.mono)?;
+        let by_tokens = after(self.tokens_paid_to, self.door.grants.tokens_per_minute, tokens, now.mono)?;
+        if let Some(quota) = &self.door.grants.quota {
+            let window = quota.window(now.wall);
+            let used = if self.quota.0 == window { self.quota.1 } else { 0 };
+            let then = used.saturating_add(u64::from(tokens));
+            if then > quota.tokens {
+                return Err(Turned::QuotaExhausted { retry_after: quota.resets_in(now.wall) });
+            }
+            self.quota = (window, then);
         }
-        self.paid_to = paid_to;
+        (self.paid_to, self.tokens_paid_to) = (requests, by_tokens);
         Ok(())
     }
+}
+
+/// The theoretical arrival time after `amount` more at `per_minute`, or how long that is too early.
+fn after(paid_to: Instant, per_minute: Option<u32>, amount: u32, now: Instant) -> Result<Instant, Turned> {
+    let Some(per_minute) = per_minute else { return Ok(paid_to) };
+    let nanos = |n: u64| (u128::from(n) * 60_000_000_000).checked_div(u128::from(per_minute));
+    let Some((each, burst)) = nanos(amount.into()).zip(nanos(u64::from((per_minute / 6).max(amount).max(1))))
+    else {
+        return Err(Turned::RateLimited { retry_after: Duration::from_secs(60) });
+    };
+    let duration = |n: u128| Duration::from_nanos(u64::try_from(n).unwrap_or(u64::MAX));
+    let then = paid_to.max(now) + duration(each);
+    let allowed = now + duration(burst);
+    if then > allowed {
+        return Err(Turned::RateLimited { retry_after: then.since(allowed) });
+    }
+    Ok(then)
 }

@@ -14,6 +14,7 @@
 pub mod batching;
 pub mod cache;
 pub mod draw;
+mod failure;
 pub mod gate;
 pub mod opaque;
 pub mod settings;
@@ -21,10 +22,13 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use failure::told;
 pub use gate::{Break, Gate, Passage, Turned};
 pub use settings::{Batching, Door, Opaque, Power, Settings, Speed};
 
 use std::fmt;
+use std::iter::Sum;
+use std::ops::Add;
 use std::sync::Arc;
 
 pub use crate::domain::Block;
@@ -118,6 +122,34 @@ pub struct Load {
     pub kv_cached: u64,
 }
 
+/// What an engine did since it was made.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Meter {
+    /// Energy, in joules.
+    pub energy_j: f64,
+    /// Seconds in which a prompt was prefilled.
+    pub prefill_s: f64,
+    /// Seconds times sequences decoded in them.
+    pub seat_s: f64,
+}
+
+impl Add for Meter {
+    type Output = Self;
+    fn add(self, by: Self) -> Self {
+        Self {
+            energy_j: self.energy_j + by.energy_j,
+            prefill_s: self.prefill_s + by.prefill_s,
+            seat_s: self.seat_s + by.seat_s,
+        }
+    }
+}
+
+impl Sum for Meter {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Engine(Kind);
@@ -190,9 +222,14 @@ impl Engine {
 
     /// Energy used up to `now`, in joules; zero for an opaque provider.
     pub fn energy_j(&self, now: Instant) -> f64 {
+        self.meter(now).energy_j
+    }
+
+    /// What it did up to `now`; nothing that we can see for an opaque provider.
+    pub fn meter(&self, now: Instant) -> Meter {
         match &self.0 {
-            Kind::Batching(m) => m.energy_j(now),
-            Kind::Opaque(_) => 0.0,
+            Kind::Batching(m) => m.meter(now),
+            Kind::Opaque(_) => Meter::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Knows nothing of configs or of how a number was spelt there. Whoever fills this in has checked it; the engine
 //! stays sane (no division by zero, no endless loop) with any numbers, but does not promise that they mean anything.
 
-use crate::domain::{ContactWindow, Duration, EnginePrior};
+use crate::domain::{ContactWindow, Duration, EnginePrior, Grants};
 
 /// One endpoint's engine.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -279,8 +279,8 @@ pub struct Door {
     pub contact: Option<ContactWindow>,
     /// Refuse every connection.
     pub refuse: bool,
-    /// Requests a minute over all endpoints; the next one gets a 429. A sixth of a minute's worth may come at once.
-    pub requests_per_minute: Option<u32>,
+    /// What it keeps to; beyond it a request gets a 429.
+    pub grants: Grants,
     /// Share of requests (0 to 1) that get `error_status` instead of an answer.
     pub error_rate: f64,
     /// The status of these errors.
@@ -302,7 +302,7 @@ impl Default for Door {
             delay: Duration::ZERO,
             contact: None,
             refuse: false,
-            requests_per_minute: None,
+            grants: Grants::default(),
             error_rate: 0.0,
             error_status: 500,
             truncate_rate: 0.0,

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{ContactWindow, Duration, Timestamp};
+use crate::domain::{ContactWindow, Duration, Grants, Timestamp};
 
 fn at(secs: f64) -> Instant {
     Instant::from_secs_f64(secs)
@@ -257,16 +257,19 @@ mod gate {
 
     #[test]
     fn a_rate_limit_says_when_to_come_back_and_keeps_its_word() {
-        let mut gate = Gate::new(Door { requests_per_minute: Some(60), ..Door::default() });
+        let mut gate = Gate::new(Door {
+            grants: Grants { requests_per_minute: Some(60), ..Grants::default() },
+            ..Door::default()
+        });
         for _ in 0..10 {
-            assert!(gate.knock(now(100), 0).is_ok());
+            assert!(gate.knock(now(100), 0, 100).is_ok());
         }
-        let Err(Turned::RateLimited { retry_after }) = gate.knock(now(100), 0) else {
+        let Err(Turned::RateLimited { retry_after }) = gate.knock(now(100), 0, 100) else {
             panic!("ten seconds' worth is all")
         };
         assert_eq!(retry_after, Duration::from_secs(1));
-        assert!(gate.knock(now(101), 0).is_ok());
-        assert!(gate.knock(now(101), 0).is_err());
+        assert!(gate.knock(now(101), 0, 100).is_ok());
+        assert!(gate.knock(now(101), 0, 100).is_err());
     }
 
     #[test]
@@ -277,9 +280,9 @@ mod gate {
             anchor: Timestamp::from_millis(0),
         };
         let mut gate = Gate::new(Door { contact: Some(contact), ..Door::default() });
-        let inside = gate.knock(now(10), 0).unwrap();
+        let inside = gate.knock(now(10), 0, 100).unwrap();
         assert_eq!(inside.contact_ends, Some(at(40.0)));
-        let outside = gate.knock(now(60), 0);
+        let outside = gate.knock(now(60), 0, 100);
         assert_eq!(outside, Err(Turned::Unreachable { opens_in: Some(Duration::from_secs(40)) }));
     }
 
@@ -288,7 +291,7 @@ mod gate {
         let door = Door { error_rate: 0.2, truncate_rate: 0.25, ..Door::default() };
         let run = || {
             let mut gate = Gate::new(door.clone());
-            (0..10_000).map(|seed| gate.knock(now(0), seed)).collect::<Vec<_>>()
+            (0..10_000).map(|seed| gate.knock(now(0), seed, 100)).collect::<Vec<_>>()
         };
         let outcomes = run();
         assert_eq!(outcomes, run());

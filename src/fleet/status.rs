@@ -81,6 +81,17 @@ pub struct OfferStatus {
 const TYPICAL_PROMPT: f64 = 1024.0;
 
 impl Fleet {
+    /// Calls in flight and dollars per slot-second of every pool, in the order of the config.
+    pub fn loads(&self, now: Now) -> impl Iterator<Item = (u32, f64)> {
+        self.pools.iter().map(move |state| {
+            let stretch = state
+                .offers
+                .first()
+                .map_or(1.0, |o| self.offers[o.index()].read(&self.settings, now).stretch);
+            (state.in_flight.count(), state.scarcity(stretch, &self.settings, now.mono))
+        })
+    }
+
     /// How everything stands.
     pub fn status(&self, now: Now) -> FleetStatus {
         FleetStatus {

@@ -34,6 +34,7 @@ pub(super) fn pool(name: &str, tenure: Tenure) -> Pool {
         failure_domain: name.into(),
         contact: None,
         rtt_prior: Duration::from_millis(10),
+        grants: Default::default(),
         max_in_flight: None,
         order: 0,
         weight: 1.0,

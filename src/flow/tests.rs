@@ -61,6 +61,7 @@ where
         failure_domain: "only".into(),
         contact: None,
         rtt_prior: Duration::from_millis(1),
+        grants: Default::default(),
         max_in_flight: Some(1),
         order: 0,
         weight: 1.0,

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::dialect::gridtie::v1;
+use crate::domain::Grants;
 use crate::engine::{self, Door, Opaque};
 
 /// First token after a millisecond, and a millisecond a token.
@@ -126,7 +127,11 @@ async fn errors_have_the_status_the_body_and_the_wait_of_a_provider() {
         (503, &"1".parse().unwrap())
     );
     assert_eq!(body(response).await["error"]["type"], "overloaded_error");
-    let pool = serve(Door { requests_per_minute: Some(1), ..Door::default() }).await;
+    let pool = serve(Door {
+        grants: Grants { requests_per_minute: Some(1), ..Grants::default() },
+        ..Door::default()
+    })
+    .await;
     assert_eq!(pool.chat(json!({})).await.unwrap().status(), 200);
     let limited = pool.chat(json!({})).await.unwrap();
     assert_eq!(limited.status(), 429);

@@ -10,8 +10,15 @@
 //! Nothing here decides where a call goes: the world plays the sockets, the clock and the clients, and writes down what
 //! came of it. Everything is a function of (config, traffic, policy, seed): the same arguments give the same bytes.
 
+pub mod plan;
+pub mod pools;
+mod record;
+pub mod size;
 pub mod tally;
 pub mod traffic;
+pub mod world;
 
+pub use pools::PoolSettings;
 pub use tally::{ClassTally, PoolTally, Sample, Tally};
 pub use traffic::{Arrival, Traffic};
+pub use world::{Blow, Fault, Setup, run};

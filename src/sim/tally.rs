@@ -45,6 +45,8 @@ pub struct PoolTally {
     pub attempts: u64,
     /// Calls answered by it.
     pub answered: u64,
+    /// Of those, calls that missed a target, by [`ClassId`].
+    pub late: Vec<u64>,
     /// Attempts that failed there.
     pub failed: u64,
     /// Of those, refused by a rate limit or quota.

@@ -43,7 +43,7 @@ const FLOORS: [(&str, u8); 25] = [
 const FIRST_IMPURE: u8 = 3;
 
 /// Who may look across its own floor, and at whom.
-const SIDEWAYS: [(&str, &str); 14] = [
+const SIDEWAYS: [(&str, &str); 15] = [
     ("call", "fleet"),
     // Time is one struct that every adapter may ask.
     ("discover", "clock"),
@@ -59,6 +59,7 @@ const SIDEWAYS: [(&str, &str); 14] = [
     ("cli", "sim"),
     ("app", "config"),
     ("mock", "config"),
+    ("sim", "config"),
     ("top", "config"),
 ];
 

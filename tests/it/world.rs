@@ -33,6 +33,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         failure_domain: POOLS[i].into(),
         contact: None,
         rtt_prior: ms(1),
+        grants: Default::default(),
         max_in_flight: None,
         order: i as u32,
         weight: 1.0,

@@ -14,7 +14,7 @@ use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
 use crate::config::settings::UpstreamSettings;
 use crate::discover::{self, DnsName};
-use crate::domain::{Address, ContactWindow, EnginePrior, Pool, Reach, Tenure, Timestamp};
+use crate::domain::{Address, ContactWindow, EnginePrior, Grants, Pool, Quota, Reach, Tenure, Timestamp};
 use crate::engine;
 use crate::upstream::{grpc, openai, simulated};
 
@@ -100,14 +100,19 @@ impl Lower<'_> {
             Tenure::Metered => ROUND_TRIP_METERED,
         });
         let contact = raw.contact.as_ref().and_then(|contact| self.contact(contact));
+        let grants = self.grants(raw.grants.as_ref());
         if let UpstreamSettings::Simulated(settings) = &mut upstream {
             settings.door.contact = contact;
+            let door = settings.door.grants.requests_per_minute;
+            settings.door.grants =
+                Grants { requests_per_minute: door.or(grants.requests_per_minute), ..grants };
         }
         let pool = Pool {
             tenure: tenure(raw),
             region: raw.region.as_ref().map(|region| region.0.as_str().into()),
             failure_domain: raw.failure_domain.as_ref().map_or_else(|| name.clone(), |d| d.0.as_str().into()),
             contact,
+            grants,
             rtt_prior: raw.round_trip.as_ref().map_or(usual_round_trip, |d| d.value),
             max_in_flight: raw.max_in_flight.as_ref().map(|n| self.at_least_one(Some(n), n.value)),
             order: raw.order.unwrap_or(order),
@@ -153,6 +158,26 @@ impl Lower<'_> {
         Some(ContactWindow { period, length, anchor: raw.anchor.unwrap_or(Timestamp::from_millis(0)) })
     }
 
+    fn grants(&mut self, raw: Option<&raw::Grants>) -> Grants {
+        let Some(raw) = raw else { return Grants::default() };
+        let quota = raw.quota.as_ref().and_then(|q| {
+            if q.every.value.is_zero() || q.tokens.value == 0 {
+                let problem =
+                    self.error(q.place.span.clone(), "a quota needs tokens and a window above zero");
+                problem.help = Some("for example quota = { tokens = 10_000_000, every = \"5h\" }".to_owned());
+                return None;
+            }
+            let anchor = q.anchor.unwrap_or(Timestamp::from_millis(0));
+            Some(Quota { tokens: q.tokens.value.into(), every: q.every.value, anchor })
+        });
+        let mut rate = |n: Option<&At<u32>>| n.map(|n| self.at_least_one(Some(n), n.value));
+        Grants {
+            requests_per_minute: rate(raw.requests_per_minute.as_ref()),
+            tokens_per_minute: rate(raw.tokens_per_minute.as_ref()),
+            quota,
+        }
+    }
+
     fn simulated(
         &mut self,
         raw: &raw::Pool,
@@ -176,6 +201,7 @@ impl Lower<'_> {
                 self.error(group.place.key("count"), message);
                 break;
             }
+            let engine = self.as_written(engine, group);
             engines.extend(std::iter::repeat_n(engine, count));
         }
         if let Some(none) =
@@ -189,6 +215,30 @@ impl Lower<'_> {
             discover::Endpoints { fixed: settings.origins().map(address).collect(), ..Default::default() };
         let priors = (prior(&settings.engines), Some(2 * settings.door.delay));
         (UpstreamSettings::Simulated(settings), endpoints, priors)
+    }
+
+    /// The preset with what the config says of it.
+    fn as_written(&mut self, engine: engine::Settings, raw: &raw::Engine) -> engine::Settings {
+        let mut said =
+            ["first_token", "spread", "output_tokens_per_s"].into_iter().filter_map(|key| raw.place.has(key));
+        match engine {
+            engine::Settings::Opaque(usual) => engine::Settings::Opaque(engine::Opaque {
+                ttft_median_s: raw
+                    .first_token
+                    .as_ref()
+                    .map_or(usual.ttft_median_s, |d| d.value.as_secs_f64()),
+                ttft_sigma: raw.spread.map_or(usual.ttft_sigma, |s| s.0),
+                tpot_s: raw.output_tokens_per_s.map_or(usual.tpot_s, |rate| 1.0 / rate.0),
+                ..usual
+            }),
+            engine::Settings::Batching(_) => {
+                if let Some(span) = said.next() {
+                    let problem = self.error(span, "this preset computes its times");
+                    problem.help = Some("only preset = \"cloud\" can be told them".to_owned());
+                }
+                engine
+            }
+        }
     }
 
     fn openai(&mut self, raw: &raw::Pool) -> openai::Settings {
@@ -370,7 +420,10 @@ fn door(raw: Option<&raw::Door>) -> engine::Door {
         delay: raw.delay.unwrap_or(usual.delay),
         contact: None,
         refuse: raw.refuse.unwrap_or(usual.refuse),
-        requests_per_minute: raw.requests_per_minute.as_ref().map(|n| n.value),
+        grants: Grants {
+            requests_per_minute: raw.requests_per_minute.as_ref().map(|n| n.value),
+            ..Grants::default()
+        },
         error_rate: raw.error_rate.map_or(usual.error_rate, |share| share.0),
         error_status: raw.error_status.map_or(usual.error_status, |status| status.0 as u16),
         truncate_rate: raw.truncate_rate.map_or(usual.truncate_rate, |share| share.0),

@@ -14,6 +14,7 @@ fn catalog() -> Catalog {
         failure_domain: name.into(),
         contact: None,
         rtt_prior: Duration::ZERO,
+        grants: Default::default(),
         max_in_flight: None,
         order: 0,
         weight: 1.0,

@@ -18,6 +18,7 @@ mod tests;
 
 pub use settings::{OutputLength, Settings};
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,9 +30,9 @@ use crate::dialect::FieldError;
 use crate::dialect::openai::decode_request;
 use crate::domain::names::shown;
 use crate::domain::request::{Ask, Chat, Format};
-use crate::domain::{Body, Duration, ErrorDetail, Failure, FailureKind};
+use crate::domain::{Body, Duration, Failure, FailureKind};
 use crate::engine::draw::mix;
-use crate::engine::{Door, Gate, Job, Load, Passage, Rejected, Turned};
+use crate::engine::{Door, Gate, Job, Load, Passage, told};
 
 use answering::Answering;
 use endpoint::Endpoint;
@@ -43,9 +44,6 @@ const MAX_CHOICES: usize = 128;
 
 /// Texts in one embedding request at most: as OpenAI limits them.
 const MAX_TEXTS: usize = 2_048;
-
-/// When a full engine is worth asking again: about an answer's length.
-const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module. Cheap to clone; all clones are the same pool.
 #[derive(Clone)]
@@ -136,20 +134,13 @@ impl Pool {
             Failure::new(FailureKind::Connect, format!("no endpoint {}", shown(&attempt.address.origin)))
         })?;
         let seed = mix(mix(self.settings.seed, attempt.call.0), u64::from(attempt.no.0));
-        let passage = self.gate().knock(self.clock.now(), seed).map_err(turned)?;
-        self.knows(&attempt.upstream_model)?;
-        let decoded;
-        let ask = match &attempt.request.body {
-            Body::Canonical(ask) => &**ask,
-            Body::OpenAi(body) => {
-                decoded = decode_request(attempt.request.kind, body).map_err(wrong)?;
-                &decoded
-            }
-        };
-        check(ask)?;
-        let prompt = Prompt::of(ask, &attempt.upstream_model);
-        self.check_window(ask, &prompt)?;
-        let script = Script::write(ask, &prompt, self.settings.output);
+        let read = self.read(attempt);
+        let tokens =
+            read.as_ref().map_or(0, |(_, prompt, script)| prompt.input.saturating_add(script.steps()));
+        // The door comes first: behind a closed one nobody finds fault with a request.
+        let passage = self.gate().knock(self.clock.now(), seed, tokens).map_err(Failure::from)?;
+        let (ask, prompt, script) = read?;
+        let ask = &*ask;
         let vectors = match ask {
             Ask::Embed(embed) => Some(vectors::of(embed, &attempt.upstream_model)),
             Ask::Chat(_) | Ask::Completion(_) => None,
@@ -162,7 +153,7 @@ impl Pool {
             prefix: prompt.blocks.into(),
             seed,
         };
-        let running = endpoint.submit(job).map_err(rejected)?;
+        let running = endpoint.submit(job).map_err(Failure::from)?;
         let id = format!("sim-{}-{}", attempt.call, attempt.no.0);
         let Passage { breaks, contact_ends } = passage;
         let clock = self.clock.clone();
@@ -177,6 +168,20 @@ impl Pool {
             input: prompt.input,
             id,
         })
+    }
+
+    /// What is asked, as far as it can be answered.
+    fn read<'a>(&self, attempt: &'a Attempt) -> Result<(Cow<'a, Ask>, Prompt, Script), Failure> {
+        self.knows(&attempt.upstream_model)?;
+        let ask = match &attempt.request.body {
+            Body::Canonical(ask) => Cow::Borrowed(&**ask),
+            Body::OpenAi(body) => Cow::Owned(decode_request(attempt.request.kind, body).map_err(wrong)?),
+        };
+        check(&ask)?;
+        let prompt = Prompt::of(&ask, &attempt.upstream_model);
+        self.check_window(&ask, &prompt)?;
+        let script = Script::write(&ask, &prompt, self.settings.output);
+        Ok((ask, prompt, script))
     }
 
     /// `sim://<pool>/<i>`.
@@ -243,59 +248,7 @@ fn choices(n: usize) -> Option<(&'static str, String)> {
     (n > MAX_CHOICES).then(|| ("n", format!("at most {MAX_CHOICES} choices over all prompts")))
 }
 
-/// A failure that the pool explains in the words of its dialect.
-fn told(kind: FailureKind, status: u16, message: String, param: Option<&str>, code: Option<&str>) -> Failure {
-    let detail = ErrorDetail {
-        message: message.clone(),
-        kind: Some("invalid_request_error".to_owned()),
-        param: param.map(str::to_owned),
-        code: code.map(str::to_owned),
-        raw: None,
-    };
-    Failure { detail: Some(Arc::new(detail)), ..Failure::new(kind, message).with_status(status) }
-}
-
 fn wrong(error: FieldError) -> Failure {
     let FieldError { field, message, code } = error;
     told(FailureKind::BadRequest, 400, message, field.as_deref(), code.as_deref())
-}
-
-fn rejected(why: Rejected) -> Failure {
-    match why {
-        Rejected::QueueFull => Failure {
-            retry_after: Some(FULL_RETRY_AFTER),
-            ..Failure::new(FailureKind::Overloaded, why.to_string()).with_status(503)
-        },
-        Rejected::NeverFits => {
-            let code = Some("context_length_exceeded");
-            told(FailureKind::ContextTooLong, 400, why.to_string(), None, code)
-        }
-    }
-}
-
-fn turned(why: Turned) -> Failure {
-    match why {
-        Turned::Unreachable { opens_in: None } => Failure::new(FailureKind::Connect, "connection refused"),
-        Turned::Unreachable { opens_in: Some(wait) } => {
-            let message = format!("no contact for another {:.0} s", wait.as_secs_f64());
-            Failure { retry_after: Some(wait), ..Failure::new(FailureKind::Connect, message) }
-        }
-        Turned::RateLimited { retry_after } => Failure {
-            retry_after: Some(retry_after),
-            ..Failure::new(FailureKind::RateLimited, "rate limit reached").with_status(429)
-        },
-        Turned::Error { status } => {
-            let (kind, wait) = match status {
-                401 | 403 => (FailureKind::Credentials, None),
-                402 => (FailureKind::QuotaExhausted, None),
-                404 => (FailureKind::ModelMissing, None),
-                413 => (FailureKind::RequestTooLarge, None),
-                429 => (FailureKind::RateLimited, Some(FULL_RETRY_AFTER)),
-                400..500 => (FailureKind::BadRequest, None),
-                503 | 529 => (FailureKind::Overloaded, Some(FULL_RETRY_AFTER)),
-                _ => (FailureKind::ServerError, None),
-            };
-            Failure { retry_after: wait, ..Failure::new(kind, "simulated error").with_status(status) }
-        }
-    }
 }

@@ -7,7 +7,7 @@ use crate::domain::request::{
     Completion, Embed, EmbedInput, Message, Part, Role, Sampling, Tool, ToolChoice,
 };
 use crate::domain::{
-    Address, Answer, AskKind, AttemptNo, CallId, Choice, ContactWindow, Delta, FinishReason, Request,
+    Address, Answer, AskKind, AttemptNo, CallId, Choice, ContactWindow, Delta, FinishReason, Grants, Request,
     Timestamp, Usage,
 };
 use crate::engine::{self, Batching, Speed};
@@ -379,7 +379,7 @@ async fn the_door_turns_calls_away_as_a_real_one_would() {
             false,
         ),
         (
-            Door { requests_per_minute: Some(0), ..Door::default() },
+            Door { grants: Grants { requests_per_minute: Some(0), ..Grants::default() }, ..Door::default() },
             FailureKind::RateLimited,
             Some(429),
             false,

@@ -33,6 +33,7 @@ fn catalog() -> Arc<Catalog> {
         failure_domain: "site".into(),
         contact: None,
         rtt_prior: Duration::from_millis(1),
+        grants: Default::default(),
         max_in_flight: Some(9),
         order: 0,
         weight: 1.0,

@@ -1,0 +1,402 @@
+//! One run: the agenda of what is due, the calls under way, and whoever must hear of it.
+//!
+//! The world does what sockets, timers and clients do for a live router, and nothing else. Every decision is taken by
+//! [`Call`] and [`Fleet`].
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use super::pools::{Ask, Due, FlightId, Heard, PoolSettings, Pools};
+use super::record::Recorder;
+use super::{Arrival, Tally, Traffic};
+use crate::call::{Call, Event, Step};
+use crate::domain::{
+    AskKind, CallFacts, CallId, Capabilities, Catalog, Duration, Hints, Instant, Now, PoolId, SessionKey,
+    TenantId, Timestamp, Usage, UsageSource,
+};
+use crate::engine::Door;
+use crate::engine::draw::mix;
+use crate::fleet::{self, Fleet};
+
+/// Everything that a run is a function of, but for the traffic and the seed.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What there is.
+    pub catalog: Arc<Catalog>,
+    /// How the router is set.
+    pub routing: fleet::Settings,
+    /// What the pools are, by [`PoolId`].
+    pub pools: Vec<PoolSettings>,
+    /// What happens to them.
+    pub faults: Vec<Fault>,
+    /// The wall clock when the trace begins.
+    pub start: Timestamp,
+}
+
+/// Something that happens to a pool.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// When.
+    pub at: Instant,
+    /// To whom.
+    pub pool: PoolId,
+    /// What.
+    pub what: Blow,
+}
+
+/// See [`Fault`].
+#[derive(Clone, Debug)]
+pub enum Blow {
+    /// Another door: other limits and faults; one that refuses also breaks the answers under way.
+    Door(Box<Door>),
+    /// One endpoint, or all, takes so many times as long.
+    Slow {
+        /// Which; absent is all.
+        endpoint: Option<usize>,
+        /// How many times; 1 ends it.
+        factor: f64,
+    },
+}
+
+/// How often the fleet is told the time, as `serve` does.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Something on the agenda.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Entry {
+    Fault(u32),
+    Pools(Due),
+    Alarm(u32),
+    Tick,
+}
+
+/// A call under way.
+#[derive(Debug)]
+struct Play {
+    call: Call,
+    flight: Option<FlightId>,
+    /// The earliest alarm on the agenda.
+    alarm: Instant,
+}
+
+/// See the module.
+pub struct World<'a> {
+    setup: &'a Setup,
+    arrivals: &'a [Arrival],
+    seed: u64,
+    fleet: Fleet,
+    pools: Pools,
+    agenda: BinaryHeap<Reverse<(Instant, u64, Entry)>>,
+    entries: u64,
+    /// By position of the arrival.
+    plays: Vec<Option<Box<Play>>>,
+    /// The call of every flight.
+    riders: Vec<u32>,
+    open: usize,
+    waiting: std::collections::BTreeSet<u32>,
+    /// The fleet's generation when the waiting calls were last asked.
+    asked: u64,
+    recorder: Recorder,
+    due: Vec<(Instant, Due)>,
+    heard: Vec<(FlightId, Heard)>,
+}
+
+impl std::fmt::Debug for World<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+/// Runs the traffic through the setup. `progress` hears of the number of arrivals so far, now and then.
+pub fn run(setup: &Setup, traffic: &Traffic, seed: u64, progress: &mut dyn FnMut(usize)) -> Tally {
+    World::new(setup, &traffic.arrivals, seed).run(progress)
+}
+
+impl<'a> World<'a> {
+    fn new(setup: &'a Setup, arrivals: &'a [Arrival], seed: u64) -> Self {
+        let now = Now { mono: Instant::START, wall: setup.start };
+        let mut fleet = Fleet::new(Arc::clone(&setup.catalog), setup.routing, now);
+        for (i, pool) in setup.pools.iter().enumerate() {
+            fleet.set_endpoints(PoolId(i as u16), &pool.addresses, now);
+        }
+        let end = arrivals.last().map_or(Instant::START, |a| a.at);
+        let mut world = Self {
+            setup,
+            arrivals,
+            seed,
+            fleet,
+            pools: Pools::new(&seeded(&setup.pools, seed), Instant::START),
+            agenda: BinaryHeap::new(),
+            entries: 0,
+            plays: Vec::new(),
+            riders: Vec::new(),
+            open: 0,
+            waiting: std::collections::BTreeSet::new(),
+            asked: 0,
+            recorder: Recorder::new(&setup.catalog, end),
+            due: Vec::new(),
+            heard: Vec::new(),
+        };
+        world.plays.resize_with(arrivals.len(), || None);
+        for (i, fault) in setup.faults.iter().enumerate() {
+            world.put(fault.at, Entry::Fault(i as u32));
+        }
+        world.put(Instant::START + TICK, Entry::Tick);
+        world
+    }
+
+    fn run(mut self, progress: &mut dyn FnMut(usize)) -> Tally {
+        /// Arrivals between two words about progress.
+        const SAID_EVERY: usize = 16_384;
+        let mut next = 0;
+        loop {
+            let due = self.agenda.peek().map(|Reverse((at, ..))| *at);
+            let arrival = self.arrivals.get(next).map(|a| a.at);
+            match (arrival, due) {
+                (Some(arrives), Some(at)) if arrives <= at => self.arrive(&mut next),
+                (Some(_), None) => self.arrive(&mut next),
+                (None, Some(_)) if self.open == 0 => break,
+                (_, Some(_)) => self.happen(),
+                (None, None) => break,
+            }
+            if next % SAID_EVERY == 0 && arrival.is_some() {
+                progress(next);
+            }
+        }
+        progress(next);
+        self.recorder.finish(&self.setup.catalog, &self.setup.pools, &self.pools, self.seed)
+    }
+
+    fn put(&mut self, at: Instant, entry: Entry) {
+        self.entries += 1;
+        self.agenda.push(Reverse((at, self.entries, entry)));
+    }
+
+    fn now(&self, at: Instant) -> Now {
+        let wall = self.setup.start.as_millis() + at.as_nanos() / 1_000_000;
+        Now { mono: at, wall: Timestamp::from_millis(wall) }
+    }
+
+    fn arrive(&mut self, next: &mut usize) {
+        let i = *next as u32;
+        let arrivals = self.arrivals;
+        let Some(arrival) = arrivals.get(*next) else { return };
+        *next += 1;
+        let now = self.now(arrival.at);
+        let facts = self.facts(arrival, i);
+        self.recorder.arrived(arrival.class, now.mono, || snapshot(&self.fleet, self.waiting.len(), now));
+        self.plays[i as usize] =
+            Some(Box::new(Play { call: Call::new(facts, self.seed), flight: None, alarm: Instant::NEVER }));
+        self.open += 1;
+        self.feed(i, Event::Start, now);
+        self.settle(now);
+    }
+
+    fn facts(&self, arrival: &Arrival, i: u32) -> CallFacts {
+        let class = self.setup.catalog.class(arrival.class);
+        let embeds = self.setup.catalog.model(arrival.model).kind == AskKind::Embed;
+        CallFacts {
+            id: CallId(mix(self.seed, u64::from(i))),
+            kind: if embeds { AskKind::Embed } else { AskKind::Chat },
+            model: arrival.model,
+            class: arrival.class,
+            tenant: TenantId(0),
+            input_tokens: arrival.input,
+            max_tokens: None,
+            n: 1,
+            needs: if embeds { Capabilities::EMBED } else { Capabilities::CHAT.with(Capabilities::STREAM) },
+            stream: !embeds,
+            session: arrival.session.map(SessionKey),
+            prefix: Arc::clone(&arrival.prefix),
+            hints: Hints::default(),
+            arrived: arrival.at,
+            deadline: arrival.at + class.deadline,
+            client_retry: false,
+        }
+    }
+
+    fn happen(&mut self) {
+        let Some(Reverse((at, _, entry))) = self.agenda.pop() else { return };
+        let now = self.now(at);
+        match entry {
+            Entry::Pools(due) => self.pools_happen(due, now),
+            Entry::Alarm(i) => self.alarm(i, now),
+            Entry::Tick => {
+                let _transitions = self.fleet.tick(now);
+                self.put(at + TICK, Entry::Tick);
+            }
+            Entry::Fault(i) => self.strike(i, now),
+        }
+        self.settle(now);
+    }
+
+    fn pools_happen(&mut self, due: Due, now: Now) {
+        let mut heard = std::mem::take(&mut self.heard);
+        self.pools.happen(due, now, &mut self.due, &mut heard);
+        for (flight, news) in heard.drain(..) {
+            self.hear(flight, news, now);
+        }
+        self.heard = heard;
+    }
+
+    fn hear(&mut self, flight: FlightId, news: Heard, now: Now) {
+        let i = self.riders[flight.0 as usize];
+        let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.flight == Some(flight)) else { return };
+        let arrival = &self.arrivals[i as usize];
+        let event = match news {
+            Heard::First { .. } if play.call.facts().stream => {
+                play.call.piece(1, None, now.mono);
+                Event::FirstContent
+            }
+            Heard::First { .. } => return,
+            Heard::End { cached } => {
+                play.flight = None;
+                let usage = Usage {
+                    input: arrival.input.into(),
+                    cached: cached.into(),
+                    output: arrival.output.into(),
+                    source: UsageSource::Reported,
+                    ..Usage::default()
+                };
+                if play.call.facts().stream {
+                    play.call.piece(0, Some(usage), now.mono);
+                    Event::End
+                } else {
+                    Event::Whole(usage)
+                }
+            }
+            Heard::Failed(failure) => {
+                play.flight = None;
+                Event::Failed(failure)
+            }
+        };
+        self.feed(i, event, now);
+    }
+
+    /// A call's timer. An answer whose engine works on has content all the time, though the world plays none of it.
+    fn alarm(&mut self, i: u32, now: Now) {
+        let Some(play) = self.plays[i as usize].as_mut() else { return };
+        play.alarm = Instant::NEVER;
+        if play.call.committed() && play.flight.is_some_and(|f| self.pools.speaks(f)) {
+            play.call.piece(1, None, now.mono);
+        }
+        if play.call.wake_at() <= now.mono {
+            self.feed(i, Event::Tick, now);
+        } else {
+            self.set_alarm(i);
+        }
+    }
+
+    fn set_alarm(&mut self, i: u32) {
+        let Some(play) = self.plays[i as usize].as_mut() else { return };
+        let at = play.call.wake_at();
+        if at < play.alarm {
+            play.alarm = at;
+            self.put(at, Entry::Alarm(i));
+        }
+    }
+
+    /// Tells a call what happened, and does what it says.
+    fn feed(&mut self, i: u32, event: Event, now: Now) {
+        let Some(play) = self.plays[i as usize].as_mut() else { return };
+        let step = play.call.on(event, &mut self.fleet, &self.setup.catalog, now);
+        let _told_to_nobody = play.call.take_transitions();
+        if !matches!(step, Step::Continue | Step::Commit)
+            && let Some(flight) = play.flight.take()
+        {
+            self.pools.forget(flight, now.mono, &mut self.due);
+        }
+        if matches!(step, Step::Wait) {
+            self.waiting.insert(i);
+        } else {
+            self.waiting.remove(&i);
+        }
+        match step {
+            Step::Continue | Step::Commit | Step::Wait => {}
+            Step::Send(send) => self.send(i, &send, now),
+            Step::Close(_) => return self.close(i),
+        }
+        self.set_alarm(i);
+    }
+
+    fn send(&mut self, i: u32, send: &crate::call::Send, now: Now) {
+        let arrival = &self.arrivals[i as usize];
+        let pool = send.dispatch.pool;
+        let endpoint = position(&self.setup.pools[pool.index()], &send.dispatch.address.origin);
+        let ask = Ask {
+            pool,
+            endpoint,
+            input: arrival.input,
+            output: arrival.output,
+            prefix: Arc::clone(&arrival.prefix),
+            call: mix(self.seed, u64::from(i)),
+            no: send.no.0,
+        };
+        let flight = self.pools.send(ask, now, &mut self.due);
+        let at = flight.0 as usize;
+        if self.riders.len() <= at {
+            self.riders.resize(at + 1, 0);
+        }
+        self.riders[at] = i;
+        if let Some(play) = self.plays[i as usize].as_mut() {
+            play.flight = Some(flight);
+        }
+    }
+
+    fn close(&mut self, i: u32) {
+        if let Some(play) = self.plays[i as usize].take() {
+            self.recorder.closed(play.call.facts(), play.call.record(), &self.setup.catalog);
+            self.open -= 1;
+        }
+    }
+
+    fn strike(&mut self, i: u32, now: Now) {
+        let setup = self.setup;
+        let fault = &setup.faults[i as usize];
+        match &fault.what {
+            Blow::Door(door) => {
+                self.pools.set_door(fault.pool, (**door).clone(), now.mono, &mut self.due);
+            }
+            Blow::Slow { endpoint, factor } => {
+                self.pools.slow_down(fault.pool, *endpoint, *factor, now.mono, &mut self.due);
+            }
+        }
+    }
+
+    /// Puts what the pools want to be woken for on the agenda, and asks waiting calls again if that may help.
+    fn settle(&mut self, now: Now) {
+        while self.asked != self.fleet.generation() {
+            self.asked = self.fleet.generation();
+            let waiting: Vec<u32> = self.waiting.iter().copied().collect();
+            for i in waiting {
+                self.feed(i, Event::Tick, now);
+            }
+        }
+        let mut due = std::mem::take(&mut self.due);
+        for (at, what) in due.drain(..) {
+            self.put(at, Entry::Pools(what));
+        }
+        self.due = due;
+    }
+}
+
+/// Each pool draws from the run's seed and its own.
+fn seeded(pools: &[PoolSettings], seed: u64) -> Vec<PoolSettings> {
+    let one =
+        |(i, p): (usize, &PoolSettings)| PoolSettings { seed: mix(mix(seed, p.seed), i as u64), ..p.clone() };
+    pools.iter().enumerate().map(one).collect()
+}
+
+/// Which endpoint of the pool that is. Origins of simulated endpoints end in their number.
+fn position(pool: &PoolSettings, origin: &str) -> usize {
+    let number = origin.rsplit_once('/').and_then(|(_, n)| n.parse::<usize>().ok());
+    let right = |i: &usize| pool.addresses.get(*i).is_some_and(|a| *a.origin == *origin);
+    number.filter(right).or_else(|| pool.addresses.iter().position(|a| *a.origin == *origin)).unwrap_or(0)
+}
+
+/// How the fleet stands, for a sample.
+fn snapshot(fleet: &Fleet, waiting: usize, now: Now) -> (Vec<u32>, Vec<f64>, u32) {
+    let (in_flight, slot_usd) = fleet.loads(now).unzip();
+    (in_flight, slot_usd, waiting as u32)
+}
