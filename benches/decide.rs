@@ -88,6 +88,7 @@ fn facts(id: u64) -> CallFacts {
         needs: Capabilities::CHAT.with(Capabilities::STREAM),
         stream: true,
         session: Some(SessionKey(id.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+        prefix: Default::default(),
         hints: Hints::default(),
         arrived: at(0.0).mono,
         deadline: at(1e6).mono,

@@ -130,7 +130,7 @@ fn in_order(rows: &mut [Row], policy: Policy, catalog: &Catalog) {
     let rank = |row: &Row| {
         let pool = catalog.pools.iter().find(|pool| pool.name == row.pool);
         let rank = pool.map_or(0.0, |pool| match policy {
-            Policy::Price => 0.0,
+            Policy::Price | Policy::Rival(_) => 0.0,
             Policy::Ordered => f64::from(pool.order),
             Policy::Weighted => -pool.weight,
         });
@@ -155,6 +155,7 @@ fn typical(kind: AskKind, model: ModelId, class: ClassId, deadline: Duration) ->
         needs: if kind == AskKind::Embed { Capabilities::EMBED } else { Capabilities::CHAT },
         stream: kind != AskKind::Embed,
         session: None,
+        prefix: Default::default(),
         hints: Hints::default(),
         arrived: Instant::START,
         deadline: Instant::START + deadline,

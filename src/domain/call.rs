@@ -31,6 +31,8 @@ pub struct CallFacts {
     pub stream: bool,
     /// Whose prefix it shares.
     pub session: Option<SessionKey>,
+    /// Its prompt as a chain of blocks, where that is known; empty where it is not.
+    pub prefix: Arc<[Block]>,
     /// What the caller asked of routing.
     pub hints: Hints,
     /// When it came.
@@ -39,6 +41,15 @@ pub struct CallFacts {
     pub deadline: Instant,
     /// The client said that this is a retry of its own: it is charged to the retry budget.
     pub client_retry: bool,
+}
+
+/// A piece of a prompt, for prefix caches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// Names the piece and everything before it.
+    pub hash: u64,
+    /// Its length in tokens.
+    pub tokens: u32,
 }
 
 /// What a caller may ask of routing. Empty lists allow everything.

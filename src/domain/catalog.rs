@@ -151,13 +151,15 @@ pub struct EnginePrior {
     pub tpot_s: f64,
     /// Calls an endpoint works on at once before they queue.
     pub slots: u32,
+    /// Tokens that its prefix cache holds; 0 has none.
+    pub kv_tokens: u64,
 }
 
 impl Default for EnginePrior {
     /// A mid-size model at a cloud: half a second to the first token of a short prompt and 40 tokens a second. Only
     /// until about twenty calls have been seen.
     fn default() -> Self {
-        Self { ttft_base_s: 0.4, prefill_s_per_token: 1e-4, tpot_s: 0.025, slots: 64 }
+        Self { ttft_base_s: 0.4, prefill_s_per_token: 1e-4, tpot_s: 0.025, slots: 64, kv_tokens: 1_000_000 }
     }
 }
 

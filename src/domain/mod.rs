@@ -14,7 +14,7 @@ pub mod time;
 pub mod usage;
 
 pub use answer::{Answer, Choice, Delta, Embedded, FinishReason, Generated};
-pub use call::{CallFacts, Hints};
+pub use call::{Block, CallFacts, Hints};
 pub use catalog::{
     Address, Catalog, Class, ContactWindow, EnginePrior, Grants, Model, Offer, Pool, Quota, Tenant, Tenure,
 };

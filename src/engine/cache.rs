@@ -6,14 +6,7 @@
 
 use std::collections::BTreeMap;
 
-/// A piece of a prompt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Block {
-    /// Names the piece and everything before it.
-    pub hash: u64,
-    /// Its length in tokens.
-    pub tokens: u32,
-}
+use crate::domain::Block;
 
 /// Blocks of one prompt that are looked at: 1024 of 512 tokens are half a million tokens.
 pub const MAX_BLOCKS: usize = 1024;
@@ -43,8 +36,13 @@ impl Cache {
         self.tokens
     }
 
-    /// How many tokens from the start of this prompt are here. Counts as a use of them.
-    pub fn look_up(&mut self, blocks: &[Block]) -> u32 {
+    /// How many tokens from the start of this prompt are here.
+    pub fn peek(&self, blocks: &[Block]) -> u32 {
+        self.find(blocks).0
+    }
+
+    /// Tokens from the start that are here, and of how many blocks.
+    fn find(&self, blocks: &[Block]) -> (u32, usize) {
         let (mut found, mut hits) = (0u32, 0);
         for block in blocks.iter().take(MAX_BLOCKS) {
             let Some(entry) = self.entries.get(&block.hash) else { break };
@@ -54,6 +52,12 @@ impl Cache {
                 break;
             }
         }
+        (found, hits)
+    }
+
+    /// The same. Counts as a use of them.
+    pub fn look_up(&mut self, blocks: &[Block]) -> u32 {
+        let (found, hits) = self.find(blocks);
         // From the end, so that the start of a prompt, which more prompts share, goes last.
         for block in blocks[..hits].iter().rev() {
             if let Some(entry) = self.entries.get(&block.hash) {

@@ -22,7 +22,6 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use cache::Block;
 pub(crate) use failure::told;
 pub use gate::{Break, Gate, Passage, Turned};
 pub use settings::{Batching, Door, Opaque, Power, Settings, Speed};
@@ -32,6 +31,7 @@ use std::iter::Sum;
 use std::ops::Add;
 use std::sync::Arc;
 
+pub use crate::domain::Block;
 use crate::domain::Instant;
 
 /// A job of an engine, dealt in order of submission and never used twice.

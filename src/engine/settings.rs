@@ -235,12 +235,14 @@ impl Settings {
                 prefill_s_per_token: b.speed.work_s(PRIOR_PROMPT) / f64::from(PRIOR_PROMPT),
                 tpot_s: b.speed.step_s(1),
                 slots: b.max_batch,
+                kv_tokens: if b.prefix_cache { b.kv_tokens } else { 0 },
             },
             Self::Opaque(o) => EnginePrior {
                 ttft_base_s: o.ttft_median_s,
                 prefill_s_per_token: o.prefill_token_s,
                 tpot_s: o.tpot_s,
                 slots: o.max_jobs,
+                kv_tokens: EnginePrior::default().kv_tokens,
             },
         }
     }

@@ -32,6 +32,8 @@ impl Fleet {
                 pool.backlog.add(dispatch.work_s, stretch, endpoints, now.mono);
             }
         }
+        self.prefix_sent(facts, &dispatch);
+        self.rival_sent(facts, &dispatch, now);
         Ticket { dispatch, started: now.mono, first_token: None }
     }
 
@@ -42,6 +44,7 @@ impl Fleet {
         }
         ticket.first_token = Some(now.mono);
         self.prefilled(ticket);
+        self.rival_heard(ticket, None, now);
         if shows_first_token(facts) {
             self.learn_first_token(ticket, now);
         }
@@ -76,6 +79,7 @@ impl Fleet {
 
     /// It is over.
     pub fn ended(&mut self, facts: &CallFacts, ticket: Ticket, end: AttemptEnd, now: Now) -> Vec<Transition> {
+        self.rival_heard(&ticket, Some(end), now);
         self.release(&ticket);
         let whole = ticket.first_token.is_none() && matches!(end, AttemptEnd::Ok { .. });
         if whole && facts.kind == AskKind::Embed {

@@ -13,7 +13,8 @@ use crate::domain::{CallFacts, Duration, FailureKind, Now, OfferId, Refusal};
 use crate::health::Admission;
 use crate::policy::place::Job;
 use crate::policy::refuse::{Verdict, verdict};
-use crate::policy::{Chosen, Exclusion, Rank, choose, patience};
+use crate::policy::rival::Place;
+use crate::policy::{Chosen, Exclusion, Rank, patience};
 
 /// Up to so many endpoints are all compared; of more, a few: comparing all of them would make every router with the
 /// same view choose the same one.
@@ -21,7 +22,7 @@ const COMPARE_ALL: usize = 32;
 /// How many of a larger pool are drawn at random.
 const DRAWN: usize = 2;
 /// An endpoint that slow start keeps this call away from is taken only if all others are worse than this, in seconds.
-const HELD_BACK_S: f64 = 1e4;
+pub(super) const HELD_BACK_S: f64 = 1e4;
 /// When the retry budget is spent, it is worth asking again after this.
 const BUDGET_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -76,7 +77,7 @@ impl Fleet {
             asking.strictness = Strictness::LastResort;
             self.survey(&asking, found, rng);
         }
-        let chosen = choose(&found.candidates, &self.settings.choice, rng)?;
+        let chosen = self.choose(&asking, &found.candidates, rng)?;
         Some((asking, chosen))
     }
 
@@ -125,8 +126,7 @@ impl Fleet {
         let candidate = &found.candidates[chosen.best];
         let (call, now) = (&asking.call, asking.call.now);
         let read = self.offers[candidate.offer.index()].read(&self.settings, now);
-        let warm = asking.warm.is_some_and(|w| w.endpoint == endpoint.id);
-        let work_s = if warm { job.warm_s } else { job.full_s };
+        let work_s = self.work_s(asking, endpoint.id, job);
         let wait_s = if self.pools[candidate.pool.index()].owned { endpoint.load.wait_s(job) } else { 0.0 };
         let pace = endpoint.load.pace(now.mono);
         let expected_s = (job.base_s + work_s * job.stretch) * pace + wait_s;
@@ -177,6 +177,9 @@ impl Fleet {
             return None;
         }
         let mut look = Look { fleet: self, pool, offer, asking, job, again: false };
+        if self.settings.choice.place != Place::Work {
+            return self.place_by_rival(&mut look, rank, rng);
+        }
         let start = if n > 1 { rng.random_range(0..n) } else { 0 };
         if n > COMPARE_ALL {
             let warm = asking.warm.and_then(|w| pool.endpoints.iter().position(|e| e.id == w.endpoint));
@@ -309,24 +312,23 @@ fn shed_late(message: &str) -> Decision {
 }
 
 /// One look at the endpoints of a pool for a call.
-struct Look<'a> {
-    fleet: &'a Fleet,
-    pool: &'a PoolState,
-    offer: OfferId,
-    asking: &'a Asking<'a>,
-    job: &'a Job,
+pub(super) struct Look<'a> {
+    pub(super) fleet: &'a Fleet,
+    pub(super) pool: &'a PoolState,
+    pub(super) offer: OfferId,
+    pub(super) asking: &'a Asking<'a>,
+    pub(super) job: &'a Job,
     /// Endpoints that this call has tried may be tried again.
-    again: bool,
+    pub(super) again: bool,
 }
 
 impl Look<'_> {
     fn least(&self, positions: impl Iterator<Item = usize>, rng: &mut SmallRng) -> Option<usize> {
-        let warm = self.asking.warm.map(|w| w.endpoint);
         let mut best: Option<(usize, f64)> = None;
         for i in positions {
             let e = &self.pool.endpoints[i];
             let Some(penalty) = self.penalty(e, rng) else { continue };
-            let cost = e.load.cost_s(self.job, warm == Some(e.id)) + penalty;
+            let cost = self.cost_s(e) + penalty;
             if best.is_none_or(|(_, b)| cost < b) {
                 best = Some((i, cost));
             }
@@ -335,7 +337,7 @@ impl Look<'_> {
     }
 
     /// None if the call must not go there.
-    fn penalty(&self, e: &Endpoint, rng: &mut SmallRng) -> Option<f64> {
+    pub(super) fn penalty(&self, e: &Endpoint, rng: &mut SmallRng) -> Option<f64> {
         if e.leaving || (!self.again && self.asking.tried.iter().any(|t| t.endpoint == e.id)) {
             return None;
         }

@@ -8,6 +8,8 @@ mod account;
 mod decide;
 pub mod decision;
 pub mod explain;
+mod prefixes;
+mod rivals;
 mod sessions;
 mod settings;
 mod state;
@@ -22,12 +24,14 @@ pub use status::FleetStatus;
 
 use std::sync::Arc;
 
+use self::prefixes::Prefixes;
 use self::sessions::Sessions;
 use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId};
 use crate::estimate::Mean;
 use crate::limit::RetryBudget;
+use crate::policy::rival::Memory;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,6 +50,9 @@ pub struct Fleet {
     generation: u64,
     /// Kept between decisions so that they need no allocation.
     scratch: Survey,
+    /// What a rival's rule remembers, where one chooses.
+    rivals: Option<Box<Memory>>,
+    prefixes: Prefixes,
 }
 
 impl Fleet {
@@ -58,6 +65,7 @@ impl Fleet {
             catalog.models.len() * catalog.classes.len()
         ];
         let sessions = Sessions::new(settings.session_ttl);
+        let rivals = rivals::memory(&settings, offers.len(), now);
         Self {
             catalog,
             settings,
@@ -69,6 +77,8 @@ impl Fleet {
             next_endpoint: 0,
             generation: 0,
             scratch: Survey::default(),
+            rivals,
+            prefixes: Prefixes::default(),
         }
     }
 
@@ -88,6 +98,7 @@ impl Fleet {
         }
         state.tidy();
         state.recount(now.mono, &self.settings.health);
+        self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.generation += 1;
     }
 

@@ -11,6 +11,7 @@ use crate::domain::*;
 mod accounting;
 mod failure;
 mod properties;
+mod rivals;
 mod routing;
 mod waiting;
 
@@ -37,7 +38,13 @@ pub(super) fn pool(name: &str, tenure: Tenure) -> Pool {
         max_in_flight: None,
         order: 0,
         weight: 1.0,
-        engine_prior: EnginePrior { ttft_base_s: 0.06, prefill_s_per_token: 1e-4, tpot_s: 0.03, slots: 64 },
+        engine_prior: EnginePrior {
+            ttft_base_s: 0.06,
+            prefill_s_per_token: 1e-4,
+            tpot_s: 0.03,
+            slots: 64,
+            kv_tokens: 100_000,
+        },
     }
 }
 
@@ -138,6 +145,7 @@ impl World {
             needs: Capabilities::CHAT,
             stream: true,
             session: None,
+            prefix: Default::default(),
             hints: Hints::default(),
             arrived: at(now).mono,
             deadline: at(now + 120.0).mono,

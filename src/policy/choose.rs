@@ -14,16 +14,17 @@ pub struct Chosen {
     pub runner_up: Option<usize>,
 }
 
-/// Chooses among the candidates of the best rank; the runner-up may be of any.
+/// Chooses among the candidates of the best rank; the runner-up may be of any. A rival needs its
+/// [`Memory`](super::rival::Memory) to choose; without one its pools are chosen by price.
 pub fn choose(candidates: &[Candidate], settings: &Settings, rng: &mut SmallRng) -> Option<Chosen> {
     let rank = candidates.iter().map(|c| c.rank).min()?;
     let best = match settings.policy {
-        Policy::Price => by_price(candidates, rank, settings, rng)?,
+        Policy::Price | Policy::Rival(_) => by_price(candidates, rank, settings, rng)?,
         Policy::Ordered => first(candidates, |c| c.rank == rank, |c| f64::from(c.order))?,
         Policy::Weighted => by_weight(candidates, rank, rng)?,
     };
     let key = |c: &Candidate| match settings.policy {
-        Policy::Price => c.terms.total(),
+        Policy::Price | Policy::Rival(_) => c.terms.total(),
         Policy::Ordered => f64::from(c.order),
         Policy::Weighted => -c.weight,
     };

@@ -1,7 +1,8 @@
 //! Which pool, which endpoint, how patient, and why not the others.
 //!
 //! The policy says what it needs to know ([`view`]); the fleet fills it in. It holds no state: the same view, call and
-//! seed give the same choice, which is what makes a decision explainable and replayable.
+//! seed give the same choice, which is what makes a decision explainable and replayable. Only [`rival`]s remember
+//! something, and the fleet keeps it for them.
 
 pub mod choose;
 pub mod eligibility;
@@ -10,6 +11,7 @@ pub mod place;
 pub mod price;
 pub mod refuse;
 pub mod retry;
+pub mod rival;
 pub mod view;
 
 pub use choose::{Chosen, choose};
@@ -21,7 +23,7 @@ pub use view::{CallView, Candidate, Quote, Rank, TokenPrices};
 use crate::domain::Duration;
 
 /// How a pool is chosen among those that are eligible.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub enum Policy {
     /// The smallest sum of dollars.
     #[default]
@@ -30,6 +32,8 @@ pub enum Policy {
     Ordered,
     /// By lot, with the operator's weights.
     Weighted,
+    /// By the rule of somebody else, to compare with.
+    Rival(rival::Rule),
 }
 
 impl Policy {
@@ -39,6 +43,7 @@ impl Policy {
             Self::Price => "price",
             Self::Ordered => "ordered",
             Self::Weighted => "weighted",
+            Self::Rival(rule) => rule.name(),
         }
     }
 }
@@ -48,6 +53,8 @@ impl Policy {
 pub struct Settings {
     /// How pools are chosen.
     pub policy: Policy,
+    /// How an endpoint is chosen within the pool.
+    pub place: rival::Place,
     /// Offers whose totals differ by less than this share are drawn by lot, so that many routers with the same view
     /// do not all send to the same pool.
     pub tie_share: f64,
@@ -76,6 +83,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             policy: Policy::Price,
+            place: rival::Place::Work,
             tie_share: 0.03,
             tie_usd: 1e-6,
             next_turn: 0.5,

@@ -88,6 +88,7 @@ fn resize(known: &mut Pool, pool: &mut PoolSettings, factor: f64) {
         prefill_s_per_token: mean(|p| p.prefill_s_per_token),
         tpot_s: mean(|p| p.tpot_s),
         slots: known.engine_prior.slots,
+        kv_tokens: known.engine_prior.kv_tokens,
     };
 }
 

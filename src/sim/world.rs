@@ -208,6 +208,7 @@ impl<'a> World<'a> {
             needs: if embeds { Capabilities::EMBED } else { Capabilities::CHAT.with(Capabilities::STREAM) },
             stream: !embeds,
             session: arrival.session.map(SessionKey),
+            prefix: Arc::clone(&arrival.prefix),
             hints: Hints::default(),
             arrived: arrival.at,
             deadline: arrival.at + class.deadline,

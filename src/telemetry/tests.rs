@@ -114,6 +114,7 @@ fn a_line_of_a_call_is_json_with_its_facts() {
         needs: Capabilities::NONE,
         stream: true,
         session: None,
+        prefix: Default::default(),
         hints: crate::domain::Hints::default(),
         arrived: Instant::START,
         deadline: Instant::NEVER,

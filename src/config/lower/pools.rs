@@ -409,6 +409,7 @@ fn expected(usual: EnginePrior, raw: Option<&raw::Expect>) -> EnginePrior {
         prefill_s_per_token: raw.prefill_tokens_per_s.map_or(usual.prefill_s_per_token, |rate| 1.0 / rate.0),
         tpot_s: raw.output_tokens_per_s.map_or(usual.tpot_s, |rate| 1.0 / rate.0),
         slots: raw.slots.map_or(usual.slots, |slots| slots.max(1)),
+        kv_tokens: usual.kv_tokens,
     }
 }
 
@@ -461,5 +462,6 @@ fn prior(engines: &[engine::Settings]) -> EnginePrior {
         prefill_s_per_token: mean(|p| p.prefill_s_per_token),
         tpot_s: mean(|p| p.tpot_s),
         slots: (mean(|p| f64::from(p.slots)).round() as u32).max(1),
+        kv_tokens: mean(|p| p.kv_tokens as f64).round() as u64,
     }
 }

@@ -61,6 +61,7 @@ fn facts() -> CallFacts {
         needs: Capabilities::CHAT,
         stream: false,
         session: None,
+        prefix: Default::default(),
         hints: Hints::default(),
         arrived: Instant::START,
         deadline: Instant::NEVER,

@@ -1,0 +1,92 @@
+//! Which beginnings of prompts were sent to which endpoint: what its prefix cache probably holds.
+//!
+//! Least recently used out first, like the engine's own cache and of its size. Only calls that say what their prompt is made
+//! of leave anything here; without them nothing is kept and nothing is looked up.
+
+use std::collections::BTreeMap;
+
+use super::decide::Look;
+use super::state::Endpoint;
+use super::survey::Asking;
+use super::{Dispatch, Fleet};
+use crate::domain::{Block, CallFacts, EndpointId, ModelId};
+use crate::engine::cache::Cache;
+use crate::policy::place::Job;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    /// A prefix in one model's cache is none in another's.
+    caches: BTreeMap<(EndpointId, ModelId), Cache>,
+}
+
+impl Prefixes {
+    /// Tokens from the start of the prompt that were sent there before and are probably still held.
+    pub(super) fn matched(&self, endpoint: EndpointId, model: ModelId, prefix: &[Block]) -> u32 {
+        self.caches.get(&(endpoint, model)).map_or(0, |cache| cache.peek(prefix))
+    }
+
+    /// Tokens remembered of the endpoint.
+    pub(super) fn held(&self, endpoint: EndpointId, model: ModelId) -> u64 {
+        self.caches.get(&(endpoint, model)).map_or(0, Cache::tokens)
+    }
+
+    /// A prompt of `input` tokens is being sent there, to a cache of `room` tokens.
+    pub(super) fn sent(
+        &mut self,
+        (endpoint, model): (EndpointId, ModelId),
+        prefix: &[Block],
+        input: u32,
+        room: u64,
+    ) {
+        if !prefix.is_empty() && room > 0 {
+            self.caches.entry((endpoint, model)).or_default().keep(prefix, input, room);
+        }
+    }
+
+    /// Forgets endpoints that are gone.
+    pub(super) fn retain(&mut self, lives: impl Fn(EndpointId) -> bool) {
+        self.caches.retain(|(endpoint, _), _| lives(*endpoint));
+    }
+}
+
+impl Fleet {
+    /// The job at that endpoint, with what it holds of the prompt; none if the call does not say what its prompt is made of.
+    pub(super) fn job_at(&self, asking: &Asking<'_>, endpoint: EndpointId, job: &Job) -> Option<Job> {
+        let facts = asking.call.facts;
+        if facts.prefix.is_empty() {
+            return None;
+        }
+        let matched = self.prefixes.matched(endpoint, facts.model, &facts.prefix).min(facts.input_tokens);
+        let uncached = 1.0 - f64::from(matched) / f64::from(facts.input_tokens.max(1));
+        Some(Job { warm_s: job.full_s * uncached, ..*job })
+    }
+
+    /// Nominal seconds of prefill that the job adds at that endpoint: what it holds of the prompt, or else of the session, is
+    /// left out.
+    pub(super) fn work_s(&self, asking: &Asking<'_>, endpoint: EndpointId, job: &Job) -> f64 {
+        match self.job_at(asking, endpoint, job) {
+            Some(known) => known.warm_s,
+            None if asking.warm.is_some_and(|w| w.endpoint == endpoint) => job.warm_s,
+            None => job.full_s,
+        }
+    }
+
+    /// The endpoint will hold the prompt of this call.
+    pub(super) fn prefix_sent(&mut self, facts: &CallFacts, dispatch: &Dispatch) {
+        if !facts.prefix.is_empty() {
+            let room = self.catalog.pool(dispatch.pool).engine_prior.kv_tokens;
+            self.prefixes.sent((dispatch.endpoint, facts.model), &facts.prefix, facts.input_tokens, room);
+        }
+    }
+}
+
+impl Look<'_> {
+    /// What it costs, in seconds, to place the call there.
+    pub(super) fn cost_s(&self, e: &Endpoint) -> f64 {
+        match self.fleet.job_at(self.asking, e.id, self.job) {
+            Some(job) => e.load.cost_s(&job, true),
+            None => e.load.cost_s(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id)),
+        }
+    }
+}
