@@ -35,16 +35,19 @@ impl Fleet {
         Ticket { dispatch, started: now.mono, first_token: None }
     }
 
-    /// Its first content came.
-    pub fn first_token(&mut self, facts: &CallFacts, ticket: &mut Ticket, now: Now) {
+    /// Its first content came. What was being tried out with it is let back in.
+    pub fn first_token(&mut self, facts: &CallFacts, ticket: &mut Ticket, now: Now) -> Vec<Transition> {
         if ticket.first_token.is_some() {
-            return;
+            return Vec::new();
         }
         ticket.first_token = Some(now.mono);
         self.prefilled(ticket);
         if shows_first_token(facts) {
             self.learn_first_token(ticket, now);
         }
+        let transitions = self.answers(ticket, now);
+        self.changed(&transitions);
+        transitions
     }
 
     fn learn_first_token(&mut self, ticket: &Ticket, now: Now) {

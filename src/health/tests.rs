@@ -90,6 +90,32 @@ fn probation_takes_one_probe_at_a_time() {
 }
 
 #[test]
+fn the_first_content_of_a_probe_ends_probation_and_its_break_is_an_ordinary_failure() {
+    let (mut b, s) = (ejected_at(0.0), Settings::default());
+    b.sent();
+    let change = b.answers(at(5.0), at(6.0), &s).unwrap();
+    assert_eq!((change.from, change.to), ("probation", "slow_start"));
+    assert_eq!(
+        says(&b, 6.0),
+        Admission::Share(0.1),
+        "slow start begins with the content, not with the question"
+    );
+    assert_eq!(b.answers(at(5.0), at(6.0), &s), None, "once");
+    assert_eq!(end(&mut b, 5.0, LOCAL, 60.0), None, "one failure ejects nobody");
+    end(&mut b, 7.0, LOCAL, 60.0);
+    assert_eq!(end(&mut b, 7.0, LOCAL, 60.0).map(|c| c.to), Some("ejected"), "but it is the first of three");
+}
+
+#[test]
+fn first_contents_of_calls_that_try_nothing_out_change_nothing() {
+    let s = Settings::default();
+    let mut b = ejected_at(10.0);
+    assert_eq!(b.answers(at(9.0), at(16.0), &s), None, "sent before the ejection");
+    assert_eq!(says(&b, 16.0), Admission::Probe);
+    assert_eq!(Breaker::default().answers(at(1.0), at(2.0), &s), None);
+}
+
+#[test]
 fn a_limit_fails_the_probe_and_the_next_ejection_is_longer() {
     let mut b = ejected_at(0.0);
     b.sent();
@@ -206,7 +232,7 @@ fn traffic_ramps_back_after_a_cooldown() {
 proptest! {
     /// Whatever happens, probation never has two probes, and nothing stays off for longer than the cap.
     #[test]
-    fn at_most_one_probe_in_probation(steps in prop::collection::vec((0u8..5, 0.0f64..8.0), 1..200)) {
+    fn at_most_one_probe_in_probation(steps in prop::collection::vec((0u8..6, 0.0f64..8.0), 1..200)) {
         let (mut b, s) = (Breaker::default(), Settings::default());
         let (mut now, mut under_way, mut probes) = (0.0, Vec::new(), Vec::new());
         for (what, dt) in steps {
@@ -218,6 +244,9 @@ proptest! {
                 Admission::Off { until, .. } => prop_assert!(until.secs_since(at(now)) <= 300.0),
             }
             prop_assert!(b.trials() <= 1);
+            if let (5, Some(&started)) = (what, under_way.first()) {
+                b.answers(at(started), at(now), &s);
+            }
             if what < 4 && !under_way.is_empty() {
                 let started = under_way.remove(0);
                 let verdict = [Verdict::Ok, LOCAL, Verdict::Limited, Verdict::Neutral][what as usize];

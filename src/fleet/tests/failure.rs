@@ -125,6 +125,60 @@ fn probation_is_one_call_then_slow_start() {
 }
 
 #[test]
+fn a_pool_with_long_answers_is_back_with_the_first_word_of_its_probe() {
+    let mut w = World::alone(1);
+    for _ in 0..5 {
+        w.fail(OWN, FailureKind::ServerError, 0.0);
+    }
+    let facts = w.facts(6.5);
+    let mut probe = w.start(&facts, 6.5);
+    let waiting = w.facts(6.5);
+    assert!(matches!(w.decide(&waiting, &[], 6.5), Decision::Wait { .. }));
+    let before = w.fleet.generation();
+    assert_eq!(tos(&w.fleet.first_token(&facts, &mut probe, at(6.8))), ["slow_start"]);
+    assert!(w.fleet.generation() > before, "those that wait hear of it");
+    assert_eq!(w.go(&waiting, 6.8).pool, OWN);
+    // Minutes later: an end like any other, well or not.
+    assert_eq!(w.end(&facts, probe, failed(FailureKind::Disconnected), 200.0).len(), 0);
+    assert_eq!(w.go(&waiting, 100.0).pool, OWN);
+}
+
+#[test]
+fn the_first_word_of_a_probe_lets_its_endpoint_back_in() {
+    let mut w = World::alone(2);
+    let facts = w.facts(0.0);
+    let sick = w.go(&facts, 0.0).endpoint;
+    let mut told = Vec::new();
+    let mut out = 0.0;
+    for i in 0..40 {
+        let now = f64::from(i) * 0.1;
+        let facts = w.facts(now);
+        let t = w.start(&facts, now);
+        let end = if t.dispatch.endpoint == sick { failed(FailureKind::Connect) } else { ok(1000, 10) };
+        told.extend(w.end(&facts, t, end, now + 0.01));
+        if told.iter().any(|t| t.to == "ejected") {
+            out = now;
+            break;
+        }
+    }
+    let now = out + 6.5;
+    let mut open = Vec::new();
+    let (facts, mut probe) = loop {
+        let facts = w.facts(now);
+        let t = w.start(&facts, now);
+        if t.dispatch.endpoint == sick {
+            break (facts, t);
+        }
+        open.push(t);
+        assert!(open.len() < 50, "never probed");
+    };
+    let told = w.fleet.first_token(&facts, &mut probe, at(now + 0.3));
+    assert_eq!(tos(&told), ["slow_start"]);
+    assert_eq!((told[0].endpoint, told[0].offer), (Some(sick), None));
+    w.end(&facts, probe, ok(1000, 10), now + 60.0);
+}
+
+#[test]
 fn with_nobody_else_calls_wait_for_the_probe_and_hear_of_its_end() {
     let mut w = World::alone(1);
     for _ in 0..5 {
