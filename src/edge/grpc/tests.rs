@@ -560,7 +560,7 @@ mod through {
     use crate::domain::request::{Ask, Chat, Message, Role};
     use crate::domain::{Address, AskKind, AttemptNo, Body, Request as Asked};
     use crate::upstream::grpc::{self, Gridtie};
-    use crate::upstream::{Attempt, Reply, Upstream};
+    use crate::upstream::{Attempt, Onward, Reply, Upstream};
 
     fn attempt(running: &Running, stream: bool) -> Attempt {
         let message = Message { role: Role::User, parts: vec![Part::Text("hello".to_owned())], name: None };
@@ -581,6 +581,7 @@ mod through {
             client_model: "m".into(),
             address: Arc::new(Address { origin: format!("http://{}", running.address).into(), socket: None }),
             timeout: Duration::from_secs(9),
+            onward: Onward::default(),
         }
     }
 
