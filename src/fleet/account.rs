@@ -223,7 +223,9 @@ fn shows_first_token(facts: &CallFacts) -> bool {
     facts.stream || facts.kind == AskKind::Embed
 }
 
-/// Does such a failure send the call elsewhere? A caller's mistake does not, and neither does its deadline.
+/// Does such a failure, which may befall any call, send it elsewhere? A caller's mistake does not, nor does its deadline;
+/// and what only such a request meets says nothing about the next.
 const fn costs_a_retry(kind: FailureKind) -> bool {
-    kind.retryable() && !matches!(kind, FailureKind::ContextTooLong | FailureKind::RequestTooLarge)
+    use FailureKind::{ContextTooLong, RequestTooLarge, Unsupported};
+    kind.retryable() && !matches!(kind, ContextTooLong | RequestTooLarge | Unsupported)
 }

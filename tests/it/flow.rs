@@ -73,6 +73,19 @@ async fn a_mistake_of_the_client_is_not_tried_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_without_words_in_one_dialect_is_answered_by_a_pool_of_another() {
+    let world = world(|a| match pool_of(a) {
+        "owned" => Script::failing(ms(1), FailureKind::Unsupported),
+        _ => Script::whole(ms(5), good()),
+    });
+    assert!(matches!(world.router.call(inbound(false)).await, Ok(Answered::Whole { .. })));
+    let world = world_with(Settings::default(), |_| Script::failing(ms(1), FailureKind::Unsupported));
+    let refused = world.router.call(inbound(false)).await.expect_err("nobody understands it");
+    assert!(matches!(&refused.refusal, Refusal::Upstream(f) if f.kind == FailureKind::Unsupported));
+    assert_eq!(gridtie::edge::status::refused(&refused).http.as_u16(), 400, "the client's own, in the end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_breaks_before_its_first_content_goes_on_elsewhere_unnoticed() {
     let world = world(|a| match pool_of(a) {
         "owned" => Script(vec![

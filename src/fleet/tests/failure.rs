@@ -345,6 +345,29 @@ fn a_prompt_that_was_too_long_goes_only_to_a_larger_context() {
 }
 
 #[test]
+fn what_one_pool_has_no_words_for_is_asked_of_another_and_held_against_nobody() {
+    let mut w = World::new(catalog(), 2);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    let unsupported = tried(&d, FailureKind::Unsupported, true);
+    let Decision::Dispatch(next) = w.decide(&facts, &[unsupported], 0.0) else { panic!() };
+    assert_ne!(next.pool, d.pool);
+    let price = |w: &World| w.fleet.status(at(0.0)).pools[0].offers[0].p_err;
+    let before = price(&w);
+    for _ in 0..50 {
+        assert_eq!(w.fail(OWN, FailureKind::Unsupported, 0.0), []);
+    }
+    assert_eq!(price(&w), before, "the next request may be one that it understands");
+
+    let mut w = World::alone(2);
+    let Decision::Shed(Refusal::NoPool { message, permanent, .. }) = w.decide(&facts, &[unsupported], 0.0)
+    else {
+        panic!("it would be asked the same again")
+    };
+    assert!(permanent && message.contains("cannot be asked this way"), "{message}");
+}
+
+#[test]
 fn the_retry_budget_bounds_retries_and_spares_what_was_not_worked_on() {
     let mut w = World::new(catalog(), 4);
     let facts = w.facts(0.0);

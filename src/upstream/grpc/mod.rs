@@ -232,9 +232,10 @@ fn hints(onward: &Onward) -> Option<v1::RoutingHints> {
     })
 }
 
-/// A request that cannot be translated is the client's mistake, in the words of its own dialect.
+/// A request that cannot be translated may still be understood by a pool of its own dialect; if there is none, the
+/// client is told why in the words of that dialect.
 fn wrong(error: FieldError) -> Failure {
-    let mut failure = Failure::new(FailureKind::BadRequest, error.to_string()).with_status(400);
+    let mut failure = Failure::new(FailureKind::Unsupported, error.to_string()).with_status(400);
     failure.unprocessed = true;
     failure.detail = Some(Arc::new(ErrorDetail {
         message: error.message,

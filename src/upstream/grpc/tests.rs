@@ -287,7 +287,7 @@ async fn a_request_of_another_dialect_is_translated() {
 
     let wrong = json(r#"{"model":"m","messages":[{"role":"wizard","content":"x"}]}"#);
     let failure = gridtie.call(asking(wrong, AskKind::Chat, false, &plain(port))).await.unwrap_err();
-    assert_eq!(failure.kind, FailureKind::BadRequest);
+    assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Unsupported, true));
     assert_eq!(failure.detail.unwrap().param.as_deref(), Some("messages[0].role"));
 }
 
