@@ -5,6 +5,7 @@
 //! the kernel's memory bounded, and it goes down in two steps ([`Shutdown`]).
 
 mod guard;
+mod head;
 mod tls;
 
 use std::convert::Infallible;
