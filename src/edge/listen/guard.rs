@@ -9,7 +9,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -142,9 +142,18 @@ pub(super) struct Activity {
     begun: AtomicUsize,
     /// What was counted in the head of the next request, packed.
     head: AtomicU32,
+    /// Between two requests, with nothing of the next.
+    resting: AtomicBool,
+    /// It was resting when it was told to end: there is no answer that could get lost.
+    dismissed: AtomicBool,
 }
 
 impl Activity {
+    /// The shutdown has begun.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(self.resting.load(Ordering::Relaxed) && !self.is_busy(), Ordering::Relaxed);
+    }
+
     fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) > 0
     }
@@ -282,6 +291,8 @@ impl<T: AsyncRead> AsyncRead for Guarded<T> {
                 this.activity.head.store(counted.packed(), Ordering::Relaxed);
             }
         }
+        let resting = read.is_pending() && !*this.in_head && !this.activity.is_busy();
+        this.activity.resting.store(resting, Ordering::Relaxed);
         if read.is_pending() && *this.in_head {
             return this.reading.poll(this.limits.head, cx).map(Err);
         }
@@ -341,7 +352,8 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
                 this.limits.write_stall,
                 cx
             ))?;
-            *this.lingering = Some(LINGER_BYTES);
+            let dismissed = this.activity.dismissed.load(Ordering::Relaxed);
+            *this.lingering = Some(if dismissed { 0 } else { LINGER_BYTES });
             this.reading.disarm();
         }
         while let Some(left @ 1..) = *this.lingering {

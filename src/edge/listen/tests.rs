@@ -322,6 +322,23 @@ async fn shutdown_lets_a_stream_finish_and_takes_no_new_connection() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_does_not_hold_up_a_shutdown() {
+    let server = hello(Settings::default()).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        answer.push(idle.read_u8().await.unwrap());
+    }
+    // This client keeps its connection for as long as it may.
+    let begun = tokio::time::Instant::now();
+    server.shutdown.begin();
+    server.done.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(900), "it lingers: {:?}", begun.elapsed());
+    assert_eq!(read_all(idle).await, b"");
+}
+
+#[tokio::test]
 async fn the_second_step_of_a_shutdown_waits_for_nobody() {
     let (give, pieces) = mpsc::channel::<Bytes>(1);
     let pieces = Arc::new(Mutex::new(Some(pieces)));
