@@ -200,7 +200,7 @@ impl Breaker {
         let from = self.name(now, settings);
         let doubled = settings.disabled.saturating_mul(1 << self.disables.min(16));
         self.disables = self.disables.saturating_add(1);
-        let until = now + jittered(doubled, end.jitter).min(settings.disabled_max);
+        let until = now + jittered(doubled, settings.disabled_max, end.jitter);
         self.turn(State::Off { until, cause: Cause::Disabled }, now);
         Some(Change { from, to: "disabled", cause: Some(Cause::Disabled) })
     }
@@ -277,7 +277,7 @@ impl Breaker {
         let from = self.name(now, settings);
         self.ejections = self.ejections.saturating_add(1);
         let time = settings.ejection.saturating_mul(self.ejections);
-        let until = now + jittered(time, jitter).min(settings.ejection_max);
+        let until = now + jittered(time, settings.ejection_max, jitter);
         self.turn(State::Off { until, cause }, now);
         Change { from, to: "ejected", cause: Some(cause) }
     }
@@ -309,7 +309,9 @@ pub struct End {
     pub jitter: f64,
 }
 
-/// Up to a fifth longer, so that what was ejected together does not come back together.
-fn jittered(time: Duration, jitter: f64) -> Duration {
-    time.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0))
+/// Up to a fifth longer, so that what was ejected together does not come back together; `max` is with the fifth, or
+/// what has been out for longest would be spread least.
+fn jittered(time: Duration, max: Duration, jitter: f64) -> Duration {
+    const FIFTH: f64 = 0.2;
+    time.min(max.div_f64(1.0 + FIFTH)).mul_f64(1.0 + FIFTH * jitter.clamp(0.0, 1.0))
 }

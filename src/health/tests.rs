@@ -160,10 +160,10 @@ fn slow_start_rises_from_a_tenth_to_all_in_thirty_seconds() {
 }
 
 #[test]
-fn disabled_doubles_up_to_ten_minutes_and_comes_back_by_a_probe() {
+fn disabled_doubles_up_to_ten_minutes_jitter_included_and_comes_back_by_a_probe() {
     let (mut b, s) = (Breaker::default(), Settings::default());
     let mut now = 0.0;
-    for wait in [60.0, 120.0, 240.0, 480.0, 600.0, 600.0] {
+    for wait in [60.0, 120.0, 240.0, 480.0, 500.0, 500.0] {
         let end = End { started: at(now), verdict: Verdict::Neutral, alone: true, jitter: 0.0 };
         assert_eq!(b.disable(end, at(now), &s).map(|c| c.to), Some("disabled"));
         assert!(matches!(says(&b, now + wait - 0.1), Admission::Off { cause: Cause::Disabled, .. }));
@@ -202,6 +202,33 @@ fn a_cooldown_is_capped_and_a_shorter_one_never_replaces_a_longer_one() {
     assert_eq!(c.until(at(1.0)), Some(at(300.0)));
     assert!(!c.limited(at(0.0), Some(Duration::from_secs(1)), at(1.0), 0.0, &s));
     assert_eq!(c.until(at(1.0)), Some(at(300.0)));
+}
+
+#[test]
+fn what_was_out_for_longest_does_not_come_back_as_one() {
+    let s = Settings::default();
+    let hinted = |hint: u64, jitter| {
+        let mut c = Cooldown::default();
+        c.limited(at(0.0), Some(Duration::from_secs(hint)), at(0.0), jitter, &s);
+        c.until(at(0.1)).unwrap().as_secs_f64()
+    };
+    assert_eq!((hinted(14_400, 0.0), hinted(14_400, 0.5), hinted(14_400, 1.0)), (200.0, 250.0, 300.0));
+    assert_eq!((hinted(260, 0.0), hinted(260, 1.0)), (260.0, 300.0), "never sooner than asked");
+    let ejected = |jitter| {
+        let (mut b, mut now) = (Breaker::default(), 0.0);
+        for _ in 0..3 {
+            end(&mut b, now, LOCAL, now);
+        }
+        for _ in 0..200 {
+            let Admission::Off { until, .. } = says(&b, now) else { panic!() };
+            now = until.as_secs_f64();
+            b.sent();
+            b.ended(End { started: at(now), verdict: LOCAL, alone: true, jitter }, at(now), &s);
+        }
+        let Admission::Off { until, .. } = says(&b, now) else { panic!() };
+        (until.as_secs_f64() - now).round()
+    };
+    assert_eq!((ejected(0.0), ejected(1.0)), (250.0, 300.0));
 }
 
 #[test]
