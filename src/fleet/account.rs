@@ -12,7 +12,7 @@ const HIT_MIN_TOKENS: u32 = 1024;
 impl Fleet {
     /// The attempt is being sent: counts as load from now on.
     pub fn started(&mut self, facts: &CallFacts, dispatch: Dispatch, now: Now) -> Ticket {
-        self.retries.sent(facts.input_tokens, now.mono);
+        self.retries.sent(facts.tenant, facts.input_tokens, now.mono);
         let mut lane = 0;
         let mut stretch = 1.0;
         if let Some(offer) = self.offers.get_mut(dispatch.offer.index()) {

@@ -412,6 +412,22 @@ fn a_clients_own_retry_is_charged_but_served() {
 }
 
 #[test]
+fn a_client_that_repeats_itself_spends_no_budget_but_its_own() {
+    let mut c = catalog();
+    c.tenants.push(Tenant { name: "loud".into() });
+    let mut w = World::new(c, 2);
+    let quiet = w.facts(0.0);
+    let loud = CallFacts { tenant: TenantId(1), client_retry: true, ..quiet.clone() };
+    for _ in 0..1000 {
+        w.go(&loud, 0.0);
+    }
+    let d = w.go(&quiet, 0.0);
+    let past = [tried(&d, FailureKind::ServerError, false)];
+    assert!(matches!(w.decide(&loud, &past, 0.0), Decision::Shed(Refusal::Overloaded { .. })));
+    assert!(matches!(w.decide(&quiet, &past, 0.0), Decision::Dispatch(_)));
+}
+
+#[test]
 fn when_the_last_resort_is_full_too_the_next_call_is_told_to_come_back() {
     let mut w = World::alone(1);
     for _ in 0..3 {
