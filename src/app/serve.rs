@@ -19,6 +19,7 @@ use crate::domain::{Duration, PoolId};
 use crate::edge::admin::{self, http::Readiness};
 use crate::edge::auth::Gate;
 use crate::edge::listen::{self, Peer, Shutdown};
+use crate::edge::room::Rooms;
 use crate::edge::{grpc, openai};
 use crate::flow::Router;
 
@@ -106,6 +107,7 @@ impl Server {
             gate: &gate,
             checked: &checked,
             settings: data_settings(&checked)?,
+            bodies: Rooms::holding(checked.limits.body as usize),
             shutdown: shutdown.clone(),
         };
         let health = grpc.map(|listener| spawn_grpc(&mut servers, listener, &data)).transpose()?;
@@ -192,6 +194,7 @@ struct Data<'a> {
     gate: &'a Arc<Gate>,
     checked: &'a Checked,
     settings: listen::Settings,
+    bodies: Rooms,
     shutdown: Shutdown,
 }
 
@@ -200,11 +203,14 @@ fn spawn_grpc(
     listener: TcpListener,
     data: &Data<'_>,
 ) -> anyhow::Result<grpc::Health> {
-    let Data { router, gate, checked, settings, shutdown } = data;
+    let Data { router, gate, checked, settings, bodies, shutdown } = data;
     let gate = Arc::clone(gate);
     let who = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
-    let face =
-        grpc::Settings { max_message: checked.limits.body as usize, reflection: checked.listen.reflection };
+    let face = grpc::Settings {
+        max_message: checked.limits.body as usize,
+        bodies: bodies.clone(),
+        reflection: checked.listen.reflection,
+    };
     let (face, health) = grpc::Face::new((*router).clone(), who, face)?;
     let max_streams = settings.max_streams.max(grpc::MAX_STREAMS);
     servers.spawn(face.serve(
@@ -216,10 +222,11 @@ fn spawn_grpc(
 }
 
 fn spawn_http(servers: &mut JoinSet<()>, listener: TcpListener, data: &Data<'_>) {
-    let Data { router, gate, checked, settings, shutdown } = data;
+    let Data { router, gate, checked, settings, bodies, shutdown } = data;
     let gate = Arc::clone(gate);
     let who: openai::Auth = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
-    let limits = openai::Limits { body: checked.limits.body as usize, ..openai::Limits::default() };
+    let body = checked.limits.body as usize;
+    let limits = openai::Limits { body, bodies: bodies.clone(), ..openai::Limits::default() };
     let face = openai::Face::new((*router).clone(), who, limits);
     let connection = move |peer| face.connection(peer);
     servers.spawn(listen::serve(listener, settings.clone(), shutdown.clone(), connection));

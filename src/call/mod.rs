@@ -343,7 +343,7 @@ impl Call {
             debug_assert!(false, "first content without an attempt running");
             return Step::Continue;
         };
-        fleet.first_token(&self.facts, &mut ticket, now);
+        self.transitions.append(&mut fleet.first_token(&self.facts, &mut ticket, now));
         self.record.committed = Some(now.mono);
         self.phase = Phase::Relaying { ticket, last_content: now.mono };
         Step::Commit

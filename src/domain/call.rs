@@ -39,7 +39,8 @@ pub struct CallFacts {
     pub arrived: Instant,
     /// When it must have been answered.
     pub deadline: Instant,
-    /// The client said that this is a retry of its own: it is charged to the retry budget.
+    /// The client said that this is a retry of its own: it is charged to the retry budget of
+    /// its tenant.
     pub client_retry: bool,
 }
 

@@ -46,6 +46,8 @@ pub enum FailureKind {
     ContextTooLong,
     /// 413 from the provider.
     RequestTooLarge,
+    /// That pool's dialect has no words for the request, or the pool does not know a name in it: another may.
+    Unsupported,
     /// The request is wrong (400, 422): it would be wrong everywhere.
     BadRequest,
     /// The provider's content filter refused; asking elsewhere would be going around it.
@@ -100,6 +102,7 @@ impl FailureKind {
             Self::ModelMissing => "model_missing",
             Self::ContextTooLong => "context_too_long",
             Self::RequestTooLarge => "request_too_large",
+            Self::Unsupported => "unsupported",
             Self::BadRequest => "bad_request",
             Self::ContentFilter => "content_filter",
         }

@@ -5,6 +5,7 @@
 //! the kernel's memory bounded, and it goes down in two steps ([`Shutdown`]).
 
 mod guard;
+mod head;
 mod tls;
 
 use std::convert::Infallible;
@@ -270,11 +271,15 @@ where
 {
     let Opened { peer, protocol, io, activity } = opened;
     let address = peer.address;
-    let service = Watched::new(make(peer), activity);
+    let service = Watched::new(make(peer), Arc::clone(&activity));
     let io = TokioIo::new(io);
     let ended = match protocol {
-        Protocol::Http1 => drive(http1_builder(settings).serve_connection(io, service), shutdown).await,
-        Protocol::Http2 => drive(http2_builder(settings).serve_connection(io, service), shutdown).await,
+        Protocol::Http1 => {
+            drive(http1_builder(settings).serve_connection(io, service), &activity, shutdown).await
+        }
+        Protocol::Http2 => {
+            drive(http2_builder(settings).serve_connection(io, service), &activity, shutdown).await
+        }
     };
     if let Some(Err(error)) = ended {
         tracing::debug!(%address, %error, "connection broke");
@@ -309,11 +314,16 @@ fn http2_builder(settings: &Settings) -> http2::Builder<TokioExecutor> {
 }
 
 /// Polls a connection to its end, gently ended by the first step of a shutdown and dropped by the second (`None`).
-async fn drive<C: GracefulConnection>(connection: C, shutdown: &Shutdown) -> Option<Result<(), C::Error>> {
+async fn drive<C: GracefulConnection>(
+    connection: C,
+    activity: &Activity,
+    shutdown: &Shutdown,
+) -> Option<Result<(), C::Error>> {
     let mut connection = pin!(connection);
     if let Some(ended) = select_unless(&shutdown.begun, connection.as_mut()).await {
         return Some(ended);
     }
+    activity.dismiss();
     connection.as_mut().graceful_shutdown();
     select_unless(&shutdown.cut, connection).await
 }

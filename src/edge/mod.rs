@@ -8,4 +8,5 @@ pub mod auth;
 pub mod grpc;
 pub mod listen;
 pub mod openai;
+pub mod room;
 pub mod status;

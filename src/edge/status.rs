@@ -240,7 +240,7 @@ fn upstream(failure: &Failure) -> Wire {
             upstream_code(kind),
         ),
         FailureKind::ContextTooLong => invalid("CONTEXT_TOO_LONG"),
-        FailureKind::BadRequest => invalid("INVALID_REQUEST"),
+        FailureKind::Unsupported | FailureKind::BadRequest => invalid("INVALID_REQUEST"),
         FailureKind::ContentFilter => invalid("CONTENT_FILTER"),
     };
     in_their_words(wire, failure)
@@ -284,7 +284,7 @@ const fn upstream_code(kind: FailureKind) -> &'static str {
         FailureKind::ModelMissing => "upstream_model_missing",
         FailureKind::ContextTooLong => "context_length_exceeded",
         FailureKind::RequestTooLarge => "request_too_large",
-        FailureKind::BadRequest => "invalid_request",
+        FailureKind::Unsupported | FailureKind::BadRequest => "invalid_request",
         FailureKind::ContentFilter => "content_filter",
     }
 }

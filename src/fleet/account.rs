@@ -12,7 +12,7 @@ const HIT_MIN_TOKENS: u32 = 1024;
 impl Fleet {
     /// The attempt is being sent: counts as load from now on.
     pub fn started(&mut self, facts: &CallFacts, dispatch: Dispatch, now: Now) -> Ticket {
-        self.retries.sent(facts.input_tokens, now.mono);
+        self.retries.sent(facts.tenant, facts.input_tokens, now.mono);
         let mut lane = 0;
         let mut stretch = 1.0;
         if let Some(offer) = self.offers.get_mut(dispatch.offer.index()) {
@@ -37,10 +37,10 @@ impl Fleet {
         Ticket { dispatch, started: now.mono, first_token: None }
     }
 
-    /// Its first content came.
-    pub fn first_token(&mut self, facts: &CallFacts, ticket: &mut Ticket, now: Now) {
+    /// Its first content came. What was being tried out with it is let back in.
+    pub fn first_token(&mut self, facts: &CallFacts, ticket: &mut Ticket, now: Now) -> Vec<Transition> {
         if ticket.first_token.is_some() {
-            return;
+            return Vec::new();
         }
         ticket.first_token = Some(now.mono);
         self.prefilled(ticket);
@@ -48,6 +48,9 @@ impl Fleet {
         if shows_first_token(facts) {
             self.learn_first_token(ticket, now);
         }
+        let transitions = self.answers(ticket, now);
+        self.changed(&transitions);
+        transitions
     }
 
     fn learn_first_token(&mut self, ticket: &Ticket, now: Now) {
@@ -224,7 +227,9 @@ fn shows_first_token(facts: &CallFacts) -> bool {
     facts.stream || facts.kind == AskKind::Embed
 }
 
-/// Does such a failure send the call elsewhere? A caller's mistake does not, and neither does its deadline.
+/// Does such a failure, which may befall any call, send it elsewhere? A caller's mistake does not, nor does its deadline;
+/// and what only such a request meets says nothing about the next.
 const fn costs_a_retry(kind: FailureKind) -> bool {
-    kind.retryable() && !matches!(kind, FailureKind::ContextTooLong | FailureKind::RequestTooLarge)
+    use FailureKind::{ContextTooLong, RequestTooLarge, Unsupported};
+    kind.retryable() && !matches!(kind, ContextTooLong | RequestTooLarge | Unsupported)
 }

@@ -223,7 +223,9 @@ impl Fleet {
         if lost >= settings.disconnects {
             return nobody("lost the connection twice: it may be the call that does it");
         }
-        if self.is_free(last, now) || self.retries.allows(facts.input_tokens, now.mono, &settings) {
+        if self.is_free(last, now)
+            || self.retries.allows(facts.tenant, facts.input_tokens, now.mono, &settings)
+        {
             return Ok(());
         }
         let message = "the retry budget is spent".to_owned();
@@ -243,12 +245,11 @@ impl Fleet {
     }
 
     fn charge(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) {
-        let again = match tried.last() {
-            Some(last) => !self.is_free(last, now),
-            None => facts.client_retry,
-        };
-        if again {
-            self.retries.spend(facts.input_tokens, now.mono);
+        match tried.last() {
+            Some(last) if self.is_free(last, now) => {}
+            Some(_) => self.retries.spend(facts.tenant, facts.input_tokens, now.mono),
+            None if facts.client_retry => self.retries.repeated(facts.tenant, facts.input_tokens, now.mono),
+            None => {}
         }
     }
 

@@ -30,7 +30,7 @@ use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId};
 use crate::estimate::Mean;
-use crate::limit::RetryBudget;
+use crate::limit::RetryBudgets;
 use crate::policy::rival::Memory;
 
 /// See the module.
@@ -44,7 +44,7 @@ pub struct Fleet {
     offers: Vec<OfferState>,
     /// Output tokens of a choice, by model and class: what comes out depends on what is asked, not on who answers.
     outputs: Vec<Mean>,
-    retries: RetryBudget,
+    retries: RetryBudgets,
     sessions: Sessions,
     next_endpoint: u32,
     generation: u64,
@@ -66,13 +66,14 @@ impl Fleet {
         ];
         let sessions = Sessions::new(settings.session_ttl);
         let rivals = rivals::memory(&settings, offers.len(), now);
+        let retries = RetryBudgets::new(catalog.tenants.len());
         Self {
             catalog,
             settings,
             pools,
             offers,
             outputs,
-            retries: RetryBudget::default(),
+            retries,
             sessions,
             next_endpoint: 0,
             generation: 0,

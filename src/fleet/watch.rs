@@ -57,6 +57,29 @@ impl Fleet {
         out
     }
 
+    /// The first content of an attempt: the end of probation for everything that it went through.
+    pub(super) fn answers(&mut self, ticket: &Ticket, now: Now) -> Vec<Transition> {
+        let mut out = Vec::new();
+        if !self.is_watched(ticket) {
+            return out;
+        }
+        let (d, started, now) = (&ticket.dispatch, ticket.started, now.mono);
+        let settings = &self.settings.health;
+        let Some(offer) = self.offers.get_mut(d.offer.index()) else { return out };
+        let endpoint = self.pools.get_mut(d.pool.index()).and_then(|pool| pool.endpoint_mut(d.endpoint));
+        if let Some(e) = endpoint {
+            let whole = e.breaker.answers(started, now, settings);
+            out.extend(whole.map(|c| told(d.pool, None, Some(d.endpoint), c, None)));
+            let one = e.lanes.get_mut(offer.lane).and_then(|l| l.answers(started, now, settings));
+            out.extend(one.map(|c| told(d.pool, Some(d.offer), Some(d.endpoint), c, None)));
+        }
+        if let Some(change) = offer.breaker.answers(started, now, settings) {
+            (offer.last_failed, offer.several_failed) = (None, false);
+            out.push(told(d.pool, Some(d.offer), None, change, None));
+        }
+        out
+    }
+
     /// Something that the attempt went through is not healthy.
     fn is_watched(&self, ticket: &Ticket) -> bool {
         let d = &ticket.dispatch;

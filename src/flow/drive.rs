@@ -13,7 +13,7 @@ use super::relay::{self, RelayBody};
 use super::{Answered, Bill, Head, Inner, Out, Refused};
 use crate::call::{Call, Close, Event, Send, Step};
 use crate::domain::{CallFacts, Failure, FailureKind, Instant, Refusal, Request};
-use crate::upstream::{Attempt, Piece, PieceBody, Pieces, Reply, Whole};
+use crate::upstream::{Attempt, Onward, Piece, PieceBody, Pieces, Reply, Whole};
 
 /// Pieces that came before the first content (a role, one for each of up to 128 choices) wait for it; an upstream that
 /// sends more than this many is not going to say anything.
@@ -27,6 +27,7 @@ pub(super) struct Driven {
     pub(super) router: Arc<Inner>,
     pub(super) call: Call,
     client_model: Arc<str>,
+    onward: Onward,
     /// The fleet's generation at the last step.
     seen: u64,
 }
@@ -50,11 +51,11 @@ pub(super) struct Begun {
 }
 
 impl Driven {
-    pub(super) fn open(router: Arc<Inner>, facts: CallFacts) -> Self {
+    pub(super) fn open(router: Arc<Inner>, facts: CallFacts, onward: Onward) -> Self {
         let client_model = router.catalog.model(facts.model).name.clone();
         router.open.fetch_add(1, Ordering::Relaxed);
         let call = Call::new(facts, router.seed);
-        Self { router, call, client_model, seen: 0 }
+        Self { router, call, client_model, onward, seen: 0 }
     }
 
     /// Feeds the machine under the fleet's lock, and tells people afterwards.
@@ -106,6 +107,7 @@ impl Driven {
             client_model: self.client_model.clone(),
             address: send.dispatch.address,
             timeout: send.timeout,
+            onward: self.onward.clone(),
         };
         let mut reply = upstream.call(attempt);
         let reply = match self.until(|cx| reply.as_mut().poll(cx)).await {

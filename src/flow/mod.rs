@@ -28,7 +28,7 @@ use crate::domain::{CallId, Catalog, Duration, ModelId, PoolId, TenantId, Usd};
 use crate::fleet::{Fleet, Transition};
 use crate::ledger::Ledger;
 use crate::telemetry::Telemetry;
-use crate::upstream::Upstream;
+use crate::upstream::{Onward, Upstream};
 
 /// What an operator may set.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +141,12 @@ impl Router {
             }
         };
         let (streamed, model) = (inbound.request.stream, facts.model);
-        let driven = drive::Driven::open(self.0.clone(), facts);
+        let onward = Onward {
+            class: inbound.class.is_some().then(|| self.0.catalog.class(facts.class).name.clone()),
+            session: facts.session,
+            client_retry: facts.client_retry,
+        };
+        let driven = drive::Driven::open(self.0.clone(), facts, onward);
         let request = Arc::new(inbound.request);
         if !streamed {
             return driven.begin(request).await;

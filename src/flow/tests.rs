@@ -140,7 +140,7 @@ fn inbound() -> Inbound {
 fn driven(router: &Router) -> Driven {
     let inbound = inbound();
     let facts = resolve(router.catalog(), router.next_id(), router.clock().mono(), &inbound).unwrap();
-    Driven::open(router.0.clone(), facts)
+    Driven::open(router.0.clone(), facts, crate::upstream::Onward::default())
 }
 
 fn bytes(size: usize, content_events: u32) -> Next {

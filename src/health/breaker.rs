@@ -8,7 +8,7 @@ use crate::domain::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub struct Breaker {
     state: State,
-    /// When it was last ejected or let back in. Calls sent before that are old news.
+    /// Calls sent before this are old news: when it was last ejected, or when the call was sent that let it back in.
     since: Instant,
     /// Calls under way that were sent while it was off or on probation.
     trials: u16,
@@ -28,7 +28,9 @@ enum State {
         cause: Cause,
     },
     Probation,
-    SlowStart,
+    SlowStart {
+        began: Instant,
+    },
 }
 
 /// Why something is off.
@@ -116,8 +118,8 @@ impl Breaker {
                     Admission::Busy
                 }
             }
-            State::SlowStart => {
-                let share = self.risen(now, settings);
+            State::SlowStart { began } => {
+                let share = risen(began, now, settings);
                 if share < 1.0 { Admission::Share(share) } else { Admission::Full }
             }
         }
@@ -144,6 +146,20 @@ impl Breaker {
         if matches!(self.state, State::Off { .. } | State::Probation) {
             self.trials = self.trials.saturating_add(1);
         }
+    }
+
+    /// A call sent at `started` gave its first content. To something that is tried out this is the success it waits
+    /// for: whether a long answer also ends well is an ordinary question, and not worth minutes of one call at a time.
+    pub fn answers(&mut self, started: Instant, now: Instant, settings: &Settings) -> Option<Change> {
+        let tried_out = matches!(self.state, State::Off { .. } | State::Probation) && self.trials > 0;
+        if started < self.since || !tried_out {
+            return None;
+        }
+        let from = self.name(now, settings);
+        self.turn(State::SlowStart { began: now }, now);
+        // Its end is still to come, and counts.
+        self.since = started;
+        Some(Change { from, to: "slow_start", cause: None })
     }
 
     /// A call sent at `started` ended. `alone` says that this breaker may judge by streaks and ratios; a breaker over
@@ -184,7 +200,7 @@ impl Breaker {
         let from = self.name(now, settings);
         let doubled = settings.disabled.saturating_mul(1 << self.disables.min(16));
         self.disables = self.disables.saturating_add(1);
-        let until = now + jittered(doubled, end.jitter).min(settings.disabled_max);
+        let until = now + jittered(doubled, settings.disabled_max, end.jitter);
         self.turn(State::Off { until, cause: Cause::Disabled }, now);
         Some(Change { from, to: "disabled", cause: Some(Cause::Disabled) })
     }
@@ -201,7 +217,7 @@ impl Breaker {
             return None;
         }
         let from = self.name(now, settings);
-        self.turn(State::SlowStart, now);
+        self.turn(State::SlowStart { began: now }, now);
         Some(Change { from, to: "slow_start", cause: None })
     }
 
@@ -213,12 +229,12 @@ impl Breaker {
                 self.state = State::Probation;
                 Some(Change { from, to: "probation", cause: None })
             }
-            State::SlowStart if self.risen(now, settings) >= 1.0 => {
+            State::SlowStart { began } if risen(began, now, settings) >= 1.0 => {
                 self.state = State::Healthy;
                 (self.ejections, self.disables) = (0, 0);
                 Some(Change { from: "slow_start", to: "healthy", cause: None })
             }
-            State::Healthy | State::Off { .. } | State::Probation | State::SlowStart => None,
+            State::Healthy | State::Off { .. } | State::Probation | State::SlowStart { .. } => None,
         }
     }
 
@@ -230,7 +246,7 @@ impl Breaker {
         let from = self.name(now, settings);
         match end.verdict {
             Verdict::Ok => {
-                self.turn(State::SlowStart, now);
+                self.turn(State::SlowStart { began: now }, now);
                 Some(Change { from, to: "slow_start", cause: None })
             }
             // While it is off (and everything else is too), a failure is what was expected.
@@ -261,7 +277,7 @@ impl Breaker {
         let from = self.name(now, settings);
         self.ejections = self.ejections.saturating_add(1);
         let time = settings.ejection.saturating_mul(self.ejections);
-        let until = now + jittered(time, jitter).min(settings.ejection_max);
+        let until = now + jittered(time, settings.ejection_max, jitter);
         self.turn(State::Off { until, cause }, now);
         Change { from, to: "ejected", cause: Some(cause) }
     }
@@ -272,12 +288,12 @@ impl Breaker {
         self.trials = 0;
         self.forgive();
     }
+}
 
-    /// How far slow start has come, from the floor to 1.
-    fn risen(&self, now: Instant, settings: &Settings) -> f64 {
-        let full = settings.slow_start.as_secs_f64().max(1e-3);
-        (now.secs_since(self.since) / full).max(settings.slow_start_floor)
-    }
+/// How far slow start has come, from the floor to 1.
+fn risen(began: Instant, now: Instant, settings: &Settings) -> f64 {
+    let full = settings.slow_start.as_secs_f64().max(1e-3);
+    (now.secs_since(began) / full).max(settings.slow_start_floor)
 }
 
 /// The end of a call, to a breaker.
@@ -293,7 +309,9 @@ pub struct End {
     pub jitter: f64,
 }
 
-/// Up to a fifth longer, so that what was ejected together does not come back together.
-fn jittered(time: Duration, jitter: f64) -> Duration {
-    time.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0))
+/// Up to a fifth longer, so that what was ejected together does not come back together; `max` is with the fifth, or
+/// what has been out for longest would be spread least.
+fn jittered(time: Duration, max: Duration, jitter: f64) -> Duration {
+    const FIFTH: f64 = 0.2;
+    time.min(max.div_f64(1.0 + FIFTH)).mul_f64(1.0 + FIFTH * jitter.clamp(0.0, 1.0))
 }

@@ -14,6 +14,16 @@ pub struct Cooldown {
     told: bool,
 }
 
+/// Up to half longer, so that those that were sent away together do not come back together.
+const SPREAD: f64 = 0.5;
+
+/// At the cap the spread is in front of it; else nobody comes back sooner than asked.
+fn spread(time: Duration, cap: Duration, jitter: f64) -> Duration {
+    let least = if time > cap { cap.div_f64(1.0 + SPREAD) } else { time };
+    let most = time.mul_f64(1.0 + SPREAD).min(cap);
+    least + most.saturating_sub(least).mul_f64(jitter.clamp(0.0, 1.0))
+}
+
 /// A hint below this is none: an answer takes longer.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -50,8 +60,7 @@ impl Cooldown {
                 settings.cooldown.saturating_mul(1 << (self.steps - 1))
             }
         };
-        let time = time.min(settings.cooldown_max).mul_f64(1.0 + 0.5 * jitter.clamp(0.0, 1.0));
-        let until = now + time.min(settings.cooldown_max);
+        let until = now + spread(time, settings.cooldown_max, jitter);
         if running.is_none_or(|r| until > r) {
             self.span = Some((now, until));
             self.told = false;

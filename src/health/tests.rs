@@ -90,6 +90,32 @@ fn probation_takes_one_probe_at_a_time() {
 }
 
 #[test]
+fn the_first_content_of_a_probe_ends_probation_and_its_break_is_an_ordinary_failure() {
+    let (mut b, s) = (ejected_at(0.0), Settings::default());
+    b.sent();
+    let change = b.answers(at(5.0), at(6.0), &s).unwrap();
+    assert_eq!((change.from, change.to), ("probation", "slow_start"));
+    assert_eq!(
+        says(&b, 6.0),
+        Admission::Share(0.1),
+        "slow start begins with the content, not with the question"
+    );
+    assert_eq!(b.answers(at(5.0), at(6.0), &s), None, "once");
+    assert_eq!(end(&mut b, 5.0, LOCAL, 60.0), None, "one failure ejects nobody");
+    end(&mut b, 7.0, LOCAL, 60.0);
+    assert_eq!(end(&mut b, 7.0, LOCAL, 60.0).map(|c| c.to), Some("ejected"), "but it is the first of three");
+}
+
+#[test]
+fn first_contents_of_calls_that_try_nothing_out_change_nothing() {
+    let s = Settings::default();
+    let mut b = ejected_at(10.0);
+    assert_eq!(b.answers(at(9.0), at(16.0), &s), None, "sent before the ejection");
+    assert_eq!(says(&b, 16.0), Admission::Probe);
+    assert_eq!(Breaker::default().answers(at(1.0), at(2.0), &s), None);
+}
+
+#[test]
 fn a_limit_fails_the_probe_and_the_next_ejection_is_longer() {
     let mut b = ejected_at(0.0);
     b.sent();
@@ -134,10 +160,10 @@ fn slow_start_rises_from_a_tenth_to_all_in_thirty_seconds() {
 }
 
 #[test]
-fn disabled_doubles_up_to_ten_minutes_and_comes_back_by_a_probe() {
+fn disabled_doubles_up_to_ten_minutes_jitter_included_and_comes_back_by_a_probe() {
     let (mut b, s) = (Breaker::default(), Settings::default());
     let mut now = 0.0;
-    for wait in [60.0, 120.0, 240.0, 480.0, 600.0, 600.0] {
+    for wait in [60.0, 120.0, 240.0, 480.0, 500.0, 500.0] {
         let end = End { started: at(now), verdict: Verdict::Neutral, alone: true, jitter: 0.0 };
         assert_eq!(b.disable(end, at(now), &s).map(|c| c.to), Some("disabled"));
         assert!(matches!(says(&b, now + wait - 0.1), Admission::Off { cause: Cause::Disabled, .. }));
@@ -179,6 +205,33 @@ fn a_cooldown_is_capped_and_a_shorter_one_never_replaces_a_longer_one() {
 }
 
 #[test]
+fn what_was_out_for_longest_does_not_come_back_as_one() {
+    let s = Settings::default();
+    let hinted = |hint: u64, jitter| {
+        let mut c = Cooldown::default();
+        c.limited(at(0.0), Some(Duration::from_secs(hint)), at(0.0), jitter, &s);
+        c.until(at(0.1)).unwrap().as_secs_f64()
+    };
+    assert_eq!((hinted(14_400, 0.0), hinted(14_400, 0.5), hinted(14_400, 1.0)), (200.0, 250.0, 300.0));
+    assert_eq!((hinted(260, 0.0), hinted(260, 1.0)), (260.0, 300.0), "never sooner than asked");
+    let ejected = |jitter| {
+        let (mut b, mut now) = (Breaker::default(), 0.0);
+        for _ in 0..3 {
+            end(&mut b, now, LOCAL, now);
+        }
+        for _ in 0..200 {
+            let Admission::Off { until, .. } = says(&b, now) else { panic!() };
+            now = until.as_secs_f64();
+            b.sent();
+            b.ended(End { started: at(now), verdict: LOCAL, alone: true, jitter }, at(now), &s);
+        }
+        let Admission::Off { until, .. } = says(&b, now) else { panic!() };
+        (until.as_secs_f64() - now).round()
+    };
+    assert_eq!((ejected(0.0), ejected(1.0)), (250.0, 300.0));
+}
+
+#[test]
 fn without_a_hint_cooldowns_double_once_a_burst() {
     let (mut c, s) = (Cooldown::default(), Settings::default());
     assert!(c.limited(at(0.0), None, at(1.0), 0.0, &s));
@@ -206,7 +259,7 @@ fn traffic_ramps_back_after_a_cooldown() {
 proptest! {
     /// Whatever happens, probation never has two probes, and nothing stays off for longer than the cap.
     #[test]
-    fn at_most_one_probe_in_probation(steps in prop::collection::vec((0u8..5, 0.0f64..8.0), 1..200)) {
+    fn at_most_one_probe_in_probation(steps in prop::collection::vec((0u8..6, 0.0f64..8.0), 1..200)) {
         let (mut b, s) = (Breaker::default(), Settings::default());
         let (mut now, mut under_way, mut probes) = (0.0, Vec::new(), Vec::new());
         for (what, dt) in steps {
@@ -218,6 +271,9 @@ proptest! {
                 Admission::Off { until, .. } => prop_assert!(until.secs_since(at(now)) <= 300.0),
             }
             prop_assert!(b.trials() <= 1);
+            if let (5, Some(&started)) = (what, under_way.first()) {
+                b.answers(at(started), at(now), &s);
+            }
             if what < 4 && !under_way.is_empty() {
                 let started = under_way.remove(0);
                 let verdict = [Verdict::Ok, LOCAL, Verdict::Limited, Verdict::Neutral][what as usize];

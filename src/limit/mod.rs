@@ -4,7 +4,7 @@ mod in_flight;
 mod retry;
 
 pub use in_flight::InFlight;
-pub use retry::{RetryBudget, Settings};
+pub use retry::{RetryBudget, RetryBudgets, Settings};
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,11 @@
 //!
 //! In prompt tokens, not in calls, because one retried prompt of a million tokens is not one of ten. After Finagle's
 //! retry budget, which counts requests. Without it a brownout of one pool becomes an overload of the others.
+//!
+//! Every tenant has a budget of its own besides ([`RetryBudgets`]): what a client repeats by itself is charged there and
+//! only there, and a retry of ours needs both, so that nobody can spend everybody's.
 
-use crate::domain::Instant;
+use crate::domain::{Instant, TenantId};
 
 /// How much retries may add.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -59,7 +62,7 @@ impl RetryBudget {
             || (total.spent.saturating_add(u64::from(tokens))) as f64 <= settings.share * total.sent as f64
     }
 
-    /// A retry of `tokens` is being sent, by us or by the client.
+    /// A retry of `tokens` is being sent.
     pub fn spend(&mut self, tokens: u32, now: Instant) {
         let bucket = self.bucket(now);
         bucket.spent = bucket.spent.saturating_add(u64::from(tokens));
@@ -80,5 +83,47 @@ impl RetryBudget {
         }
         self.second = self.second.max(second);
         &mut self.buckets[(self.second % BUCKETS as u64) as usize]
+    }
+}
+
+/// The budget of all and that of each tenant.
+#[derive(Clone, Debug, Default)]
+pub struct RetryBudgets {
+    all: RetryBudget,
+    /// By tenant id: as many as the config names.
+    each: Vec<RetryBudget>,
+}
+
+impl RetryBudgets {
+    /// Nothing sent yet by any of so many tenants.
+    pub fn new(tenants: usize) -> Self {
+        Self { all: RetryBudget::default(), each: vec![RetryBudget::default(); tenants] }
+    }
+
+    /// See [`RetryBudget::sent`].
+    pub fn sent(&mut self, tenant: TenantId, tokens: u32, now: Instant) {
+        self.all.sent(tokens, now);
+        if let Some(own) = self.each.get_mut(tenant.index()) {
+            own.sent(tokens, now);
+        }
+    }
+
+    /// May a retry of ours be sent? See [`RetryBudget::allows`].
+    pub fn allows(&mut self, tenant: TenantId, tokens: u32, now: Instant, settings: &Settings) -> bool {
+        let own = self.each.get_mut(tenant.index());
+        own.is_none_or(|own| own.allows(tokens, now, settings)) && self.all.allows(tokens, now, settings)
+    }
+
+    /// A retry of ours is being sent.
+    pub fn spend(&mut self, tenant: TenantId, tokens: u32, now: Instant) {
+        self.all.spend(tokens, now);
+        self.repeated(tenant, tokens, now);
+    }
+
+    /// A client sends again by itself what it sent before.
+    pub fn repeated(&mut self, tenant: TenantId, tokens: u32, now: Instant) {
+        if let Some(own) = self.each.get_mut(tenant.index()) {
+            own.spend(tokens, now);
+        }
     }
 }

@@ -26,7 +26,7 @@ use crate::config::{Checked, UpstreamSettings};
 use crate::domain::{Address, AttemptNo, CallId, Duration, Failure, Request};
 use crate::engine::draw::mix;
 use crate::upstream::simulated::{Settings, Simulated};
-use crate::upstream::{Attempt, Reply, Upstream};
+use crate::upstream::{Attempt, Onward, Reply, Upstream};
 
 /// A pool and where to serve it. Port 0 takes any.
 #[derive(Clone, Debug)]
@@ -140,6 +140,7 @@ impl Served {
             client_model: model,
             address: Arc::new(Address { origin: self.least_busy(), socket: None }),
             timeout: TIMEOUT,
+            onward: Onward::default(),
         };
         (call, self.pool.call(attempt).await)
     }

@@ -17,6 +17,8 @@ pub enum Exclusion {
     },
     /// A pool with at least this window already said that the prompt is too long.
     RefusedAsTooLong,
+    /// It was asked: its dialect has no words for this request, or it does not know a name in it.
+    Unsupported,
     /// It cannot do what is needed.
     Capability(Capabilities),
     /// The caller named other pools.
@@ -160,6 +162,7 @@ impl Exclusion {
             self,
             Self::Context { .. }
                 | Self::RefusedAsTooLong
+                | Self::Unsupported
                 | Self::Capability(_)
                 | Self::PoolHint
                 | Self::RegionHint
@@ -188,6 +191,7 @@ impl Exclusion {
             | Self::ContactTooShort { opens: until, .. } => Some(until),
             Self::Context { .. }
             | Self::RefusedAsTooLong
+            | Self::Unsupported
             | Self::Capability(_)
             | Self::PoolHint
             | Self::RegionHint
@@ -211,6 +215,7 @@ impl Exclusion {
         match self {
             Self::Context { .. } => "context",
             Self::RefusedAsTooLong => "refused_as_too_long",
+            Self::Unsupported => "unsupported",
             Self::Capability(_) => "capability",
             Self::PoolHint => "pool_hint",
             Self::RegionHint => "region_hint",
@@ -238,6 +243,7 @@ impl Exclusion {
         let _ = match *self {
             Self::Context { need, window } => write!(s, "needs {need} tokens, the context holds {window}"),
             Self::RefusedAsTooLong => write!(s, "the prompt was refused as too long for such a context"),
+            Self::Unsupported => write!(s, "cannot be asked this way"),
             Self::Capability(missing) => {
                 let names: Vec<_> = missing.names().collect();
                 write!(s, "cannot do {}", names.join(", "))

@@ -41,6 +41,9 @@ pub fn kinship(past: impl Iterator<Item = Past>, offer: OfferId, pool: PoolId) -
         if p.kind == FailureKind::ContextTooLong && p.window_as_large {
             return Err(Exclusion::RefusedAsTooLong);
         }
+        if p.offer == offer && p.kind == FailureKind::Unsupported {
+            return Err(Exclusion::Unsupported);
+        }
         if p.offer == offer && repeats(p.kind) {
             return Err(Exclusion::AlreadyTried);
         }

@@ -13,8 +13,8 @@
 pub mod plan;
 pub mod pools;
 mod record;
-pub mod size;
 pub mod report;
+pub mod size;
 pub mod tally;
 pub mod traffic;
 pub mod world;

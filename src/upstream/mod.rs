@@ -18,7 +18,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use smallvec::SmallVec;
 
-use crate::domain::{Address, Answer, AttemptNo, CallId, Delta, Duration, Failure, Request, Usage};
+use crate::domain::{
+    Address, Answer, AttemptNo, CallId, Delta, Duration, Failure, Request, SessionKey, Usage,
+};
 
 /// A seam: something that can carry out an attempt. Chosen per pool at start-up, called once an attempt.
 pub trait Upstream: Send + Sync + fmt::Debug {
@@ -50,6 +52,20 @@ pub struct Attempt {
     pub address: Arc<Address>,
     /// What is left until the call's deadline: travels with the request where the dialect can carry it.
     pub timeout: Duration,
+    /// What the other end may know of routing, where its dialect has words for it.
+    pub onward: Onward,
+}
+
+/// What a router behind this one needs in order to treat the call as this one does. Limits on cost, pools and regions
+/// are about this router's own and stay here; so does the session's name.
+#[derive(Clone, Debug, Default)]
+pub struct Onward {
+    /// The class, if the caller named one.
+    pub class: Option<Arc<str>>,
+    /// The session, already hashed together with its tenant: all tenants here are one over there.
+    pub session: Option<SessionKey>,
+    /// The caller said that this is a retry of its own.
+    pub client_retry: bool,
 }
 
 /// An answer that has begun.

@@ -43,11 +43,46 @@ async fn a_call_is_tried_on_another_pool_when_the_first_refuses_the_connection()
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_knows_what_a_router_behind_this_one_must_know() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keep = seen.clone();
+    let world = world(move |a| {
+        keep.lock().unwrap().push(a.onward.clone());
+        Script::whole(ms(1), good())
+    });
+    let mut asked = inbound(false);
+    (asked.class, asked.session, asked.client_retry) = (Some("agent".into()), Some("thread".into()), true);
+    world.router.call(asked).await.unwrap();
+    world.router.call(inbound(false)).await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen[0].class.as_deref(), seen[0].client_retry), (Some("agent"), true));
+    assert!(seen[0].session.is_some());
+    assert_eq!(
+        (seen[1].class.clone(), seen[1].session),
+        (None, None),
+        "a default is for each router to choose"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mistake_of_the_client_is_not_tried_elsewhere() {
     let world = world(|_| Script::failing(ms(5), FailureKind::BadRequest));
     let refused = world.router.call(inbound(false)).await.expect_err("a bad request is refused");
     assert_eq!(refused.attempts, 1);
     assert!(matches!(refused.refusal, Refusal::Upstream(f) if f.kind == FailureKind::BadRequest));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_words_in_one_dialect_is_answered_by_a_pool_of_another() {
+    let world = world(|a| match pool_of(a) {
+        "owned" => Script::failing(ms(1), FailureKind::Unsupported),
+        _ => Script::whole(ms(5), good()),
+    });
+    assert!(matches!(world.router.call(inbound(false)).await, Ok(Answered::Whole { .. })));
+    let world = world_with(Settings::default(), |_| Script::failing(ms(1), FailureKind::Unsupported));
+    let refused = world.router.call(inbound(false)).await.expect_err("nobody understands it");
+    assert!(matches!(&refused.refusal, Refusal::Upstream(f) if f.kind == FailureKind::Unsupported));
+    assert_eq!(gridtie::edge::status::refused(&refused).http.as_u16(), 400, "the client's own, in the end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 //! [`status`](super::status). Authentication looks at the head of a call only, before its message is read.
 
 mod backend;
+mod counted;
 mod explain;
 mod health;
 mod inbound;
@@ -35,15 +36,19 @@ use crate::dialect::gridtie::DESCRIPTORS;
 use crate::dialect::gridtie::v1::inference_server::{InferenceServer, SERVICE_NAME};
 use crate::domain::{Refusal, TenantId};
 use crate::edge::listen::{self, Peer, Shutdown, Tower};
+use crate::edge::room::Rooms;
+use counted::Counted;
 
 /// Finds out who asks, from the head of a call.
 pub type Authenticate = dyn Fn(&HeaderMap, &Peer) -> Result<TenantId, Refusal> + Send + Sync;
 
 /// What an operator may set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The largest message taken, in bytes.
     pub max_message: usize,
+    /// Where all messages that are being read or worked on have their place.
+    pub bodies: Rooms,
     /// Serve reflection, so that tools find out by themselves what there is.
     pub reflection: bool,
 }
@@ -57,7 +62,7 @@ pub const MAX_STREAMS: u32 = 1_024;
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_message: MAX_MESSAGE, reflection: true }
+        Self { max_message: MAX_MESSAGE, bodies: Rooms::default(), reflection: true }
     }
 }
 
@@ -83,10 +88,10 @@ impl Face {
         let service = InferenceServer::new(inference::Inference::new(backend))
             .max_decoding_message_size(settings.max_message);
         let (health, health_service) = Health::new(&[SERVICE_NAME]);
-        let mut routes =
-            Routes::new(Guarded { inner: service, authenticate, max_message: settings.max_message })
-                .add_service(health_service);
-        if settings.reflection {
+        let Settings { max_message, bodies, reflection } = settings;
+        let guarded = Guarded { inner: service, authenticate, max_message, bodies };
+        let mut routes = Routes::new(guarded).add_service(health_service);
+        if reflection {
             let described = || {
                 tonic_reflection::server::Builder::configure()
                     .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -118,6 +123,7 @@ struct Guarded<S> {
     inner: S,
     authenticate: Arc<Authenticate>,
     max_message: usize,
+    bodies: Rooms,
 }
 
 impl<S: NamedService> NamedService for Guarded<S> {
@@ -145,9 +151,13 @@ where
         match found {
             Ok(tenant) => {
                 request.extensions_mut().insert(tenant);
-                let (answer, limit) = (self.inner.call(request), self.max_message as u64);
+                let (head, body) = request.into_parts();
+                let (body, held) = Counted::new(body, self.bodies.clone());
+                let answer = self.inner.call(http::Request::from_parts(head, Body::new(body)));
+                let limit = self.max_message as u64;
                 Box::pin(async move {
                     let response = answer.await?;
+                    drop(held);
                     Ok(if too_large(&response) {
                         status::of(&Refusal::TooLarge { limit }).into_http()
                     } else {

@@ -24,6 +24,7 @@ use crate::domain::{
 };
 use crate::edge::listen::{self, Shutdown};
 use crate::edge::openai::Calls;
+use crate::edge::room::Rooms;
 use crate::flow::{Answered, Bill, Broken, Head, Inbound, Out, Refused};
 use crate::upstream::{PieceBody, Whole, WholeBody};
 
@@ -118,11 +119,15 @@ impl Running {
 
 /// A face on a port of its own; only the key `open-sesame` is let in if `locked`.
 async fn serve(script: Script, locked: bool) -> Running {
+    serve_with(script, locked, Settings::default()).await
+}
+
+async fn serve_with(script: Script, locked: bool, settings: Settings) -> Running {
     let authenticate = move |headers: &http::HeaderMap, _: &listen::Peer| {
         let open = !locked || headers.get("authorization").is_some_and(|key| key == "Bearer open-sesame");
         if open { Ok(TenantId(3)) } else { Err(Refusal::Unauthenticated) }
     };
-    let (face, health) = Face::new(script, Arc::new(authenticate), Settings::default()).unwrap();
+    let (face, health) = Face::new(script, Arc::new(authenticate), settings).unwrap();
     health.set_serving(true).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -400,6 +405,39 @@ async fn deadline_tenant_hints_and_trace_reach_the_router() {
     assert_eq!(inbound.request.forward, [("traceparent", "00-1-2-3".to_owned())]);
 }
 
+#[tokio::test]
+async fn messages_share_one_room_until_they_are_answered() {
+    let (entered, mut has_entered) = tokio::sync::mpsc::channel(2);
+    let (answer, may_answer) = tokio::sync::watch::channel(false);
+    let script = Script::new(move |_| {
+        let (entered, mut may_answer) = (entered.clone(), may_answer.clone());
+        async move {
+            entered.send(()).await.unwrap();
+            may_answer.wait_for(|may| *may).await.unwrap();
+            let refusal = Refusal::Draining;
+            Err(Refused { call: CallId(7), pool: None, attempts: 0, refusal })
+        }
+    });
+    let settings = Settings { bodies: Rooms::new(100 << 10), ..Settings::default() };
+    let running = serve_with(script, false, settings).await;
+    let message = |kib: usize| {
+        let mut message = hello();
+        let content = v1::part::Content::Text("x".repeat(kib << 10));
+        message.messages[0].parts = vec![v1::Part { content: Some(content) }];
+        message
+    };
+    let mut first = running.client();
+    let first = tokio::spawn(async move { first.generate(message(60)).await });
+    has_entered.recv().await.unwrap();
+    let full = running.client().generate(message(60)).await.unwrap_err();
+    assert_eq!(full.code(), Code::Unavailable, "{full:?}");
+    assert_eq!(full.get_error_details().error_info().unwrap().reason, "OVERLOADED");
+    answer.send(true).unwrap();
+    assert!(first.await.unwrap().is_err());
+    let after = running.client().generate(message(60)).await.unwrap_err();
+    assert_eq!(after.get_error_details().error_info().unwrap().reason, "DRAINING", "the room was given back");
+}
+
 /// Tells when it is dropped.
 struct Tell(Option<oneshot::Sender<()>>);
 
@@ -560,7 +598,7 @@ mod through {
     use crate::domain::request::{Ask, Chat, Message, Role};
     use crate::domain::{Address, AskKind, AttemptNo, Body, Request as Asked};
     use crate::upstream::grpc::{self, Gridtie};
-    use crate::upstream::{Attempt, Reply, Upstream};
+    use crate::upstream::{Attempt, Onward, Reply, Upstream};
 
     fn attempt(running: &Running, stream: bool) -> Attempt {
         let message = Message { role: Role::User, parts: vec![Part::Text("hello".to_owned())], name: None };
@@ -581,6 +619,7 @@ mod through {
             client_model: "m".into(),
             address: Arc::new(Address { origin: format!("http://{}", running.address).into(), socket: None }),
             timeout: Duration::from_secs(9),
+            onward: Onward::default(),
         }
     }
 

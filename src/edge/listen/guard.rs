@@ -9,12 +9,12 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+
+use super::head::{Counted, Framing, Head};
 
 /// What the peer speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,11 +140,29 @@ pub(super) struct Activity {
     busy: AtomicUsize,
     /// Ever begun: tells a head that is still coming from the next one.
     begun: AtomicUsize,
+    /// What was counted in the head of the next request, packed.
+    head: AtomicU32,
+    /// Between two requests, with nothing of the next.
+    resting: AtomicBool,
+    /// It was resting when it was told to end: there is no answer that could get lost.
+    dismissed: AtomicBool,
 }
 
 impl Activity {
+    /// The shutdown has begun.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(self.resting.load(Ordering::Relaxed) && !self.is_busy(), Ordering::Relaxed);
+    }
+
     fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// How a request in chunks is framed. To be asked once a request.
+    fn framing<B>(&self, request: &Request<B>) -> Framing {
+        let counted = Counted::unpacked(self.head.swap(0, Ordering::Relaxed));
+        let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        if chunked { counted.framing(request.headers().len()) } else { Framing::Clear }
     }
 }
 
@@ -202,6 +222,7 @@ pin_project! {
         activity: Arc<Activity>,
         begun: usize,
         in_head: bool,
+        head: Head,
         reading: Alarm,
         writing: Alarm,
         lingering: Option<usize>,
@@ -227,6 +248,7 @@ impl<T> Guarded<T> {
             activity,
             begun: 0,
             in_head,
+            head: Head::default(),
             reading,
             writing,
             lingering: None,
@@ -240,10 +262,17 @@ impl<T: AsyncRead> AsyncRead for Guarded<T> {
         let prefix = this.prefix;
         if prefix.from < prefix.to {
             let take = buf.remaining().min(prefix.to - prefix.from);
-            buf.put_slice(&prefix.bytes[prefix.from..prefix.from + take]);
+            let bytes = &prefix.bytes[prefix.from..prefix.from + take];
+            buf.put_slice(bytes);
+            if *this.protocol == Protocol::Http1
+                && let Some(counted) = this.head.read(bytes)
+            {
+                this.activity.head.store(counted.packed(), Ordering::Relaxed);
+            }
             prefix.from += take;
             return Poll::Ready(Ok(()));
         }
+        let filled = buf.filled().len();
         let read = this.inner.poll_read(cx, buf);
         if *this.protocol == Protocol::Http2 {
             // Its pings tell whether anybody is there.
@@ -252,10 +281,18 @@ impl<T: AsyncRead> AsyncRead for Guarded<T> {
         let begun = this.activity.begun.load(Ordering::Relaxed);
         if mem::replace(this.begun, begun) != begun {
             *this.in_head = false;
+            *this.head = Head::default();
             this.reading.disarm();
         }
         // Bytes are of a body while a request is under way, and of the next head while none is.
-        *this.in_head |= read.is_ready() && !this.activity.is_busy();
+        if read.is_ready() && !this.activity.is_busy() {
+            *this.in_head = true;
+            if let Some(counted) = this.head.read(&buf.filled()[filled..]) {
+                this.activity.head.store(counted.packed(), Ordering::Relaxed);
+            }
+        }
+        let resting = read.is_pending() && !*this.in_head && !this.activity.is_busy();
+        this.activity.resting.store(resting, Ordering::Relaxed);
         if read.is_pending() && *this.in_head {
             return this.reading.poll(this.limits.head, cx).map(Err);
         }
@@ -315,7 +352,8 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
                 this.limits.write_stall,
                 cx
             ))?;
-            *this.lingering = Some(LINGER_BYTES);
+            let dismissed = this.activity.dismissed.load(Ordering::Relaxed);
+            *this.lingering = Some(if dismissed { 0 } else { LINGER_BYTES });
             this.reading.disarm();
         }
         while let Some(left @ 1..) = *this.lingering {
@@ -336,8 +374,9 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
     }
 }
 
-/// A service that tells its connection when it is busy, and whose answers to HEAD have no body (which hyper sees to in
-/// HTTP/1.1 only).
+/// A service that tells its connection when it is busy, whose answers to HEAD have no body (which hyper sees to in
+/// HTTP/1.1 only), and that refuses a request with both a length and chunks (RFC 9112, 6.3). Where it cannot be told
+/// whether there was a length, nothing more is read from the connection, which makes it harmless.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     inner: S,
@@ -362,17 +401,22 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let busy = Some(Busy::new(&self.activity));
         let head_only = *request.method() == Method::HEAD;
-        WatchedFuture { inner: self.inner.call(request), busy, head_only }
+        let framing = self.activity.framing(&request);
+        let inner = (framing != Framing::Both).then(|| self.inner.call(request));
+        WatchedFuture { inner, busy, head_only, last: framing != Framing::Clear }
     }
 }
 
 pin_project! {
     /// An answer in the making.
     pub(super) struct WatchedFuture<F> {
+        // Absent is a refusal.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         busy: Option<Busy>,
         head_only: bool,
+        // Nothing more is read from the connection.
+        last: bool,
     }
 }
 
@@ -385,7 +429,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.inner.poll(cx))?;
+        let Some(inner) = this.inner.as_pin_mut() else {
+            let mut response = Response::new(WatchedBody { inner: None, _busy: this.busy.take() });
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Poll::Ready(Ok(response));
+        };
+        let mut response = ready!(inner.poll(cx))?;
+        if *this.last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let length = response.body().size_hint().exact();
         if let (true, Some(length)) = (*this.head_only, length) {
             response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));

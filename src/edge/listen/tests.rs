@@ -150,6 +150,68 @@ async fn a_head_beyond_the_limit_is_refused() {
     assert!(read_all(socket).await.starts_with(b"HTTP/1.1 431"));
 }
 
+/// A service that reads whole bodies and repeats them.
+async fn echo() -> Server {
+    start(Settings::default(), |_, request: Request<Incoming>| async {
+        whole(
+            request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default(),
+        )
+    })
+    .await
+}
+
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_with_a_length_and_chunks_is_refused_and_what_follows_is_not_read() {
+    let server = echo().await;
+    let host = "POST / HTTP/1.1\r\nhost: x\r\n";
+    for both in [
+        "content-length: 4\r\ntransfer-encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 4\r\ncontent-length: 5\r\n",
+    ] {
+        // As the first request of a connection, and as a later one.
+        for before in ["", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"] {
+            let mut socket = TcpStream::connect(server.address).await.unwrap();
+            if !before.is_empty() {
+                socket.write_all(before.as_bytes()).await.unwrap();
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"hi") {
+                    answer.push(socket.read_u8().await.unwrap());
+                }
+            }
+            let request = format!("{host}{both}\r\n0\r\n\r\n{SMUGGLED}");
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let seen = String::from_utf8(read_all(socket).await).unwrap();
+            assert!(seen.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{both}: {seen}");
+            assert_eq!(seen.matches("HTTP/1.1").count(), 1, "{both}: {seen}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_in_chunks_are_served_on_one_connection_and_the_last_if_a_length_could_hide() {
+    let server = echo().await;
+    let chunked = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..3 {
+        socket.write_all(chunked.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"hi") {
+            answer.push(socket.read_u8().await.unwrap());
+        }
+        assert!(!String::from_utf8(answer).unwrap().contains("connection: close"));
+    }
+    // Pipelined: the second head goes by together with the first request, and could hold anything.
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let hidden = chunked.replace("transfer", "content-length: 4\r\ntransfer");
+    socket.write_all(format!("{chunked}{hidden}{SMUGGLED}").as_bytes()).await.unwrap();
+    let seen = String::from_utf8(read_all(socket).await).unwrap();
+    assert_eq!(seen.matches("HTTP/1.1 ").count(), 2, "{seen}");
+    assert_eq!(seen.matches("connection: close").count(), 1, "{seen}");
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let (release, released) = oneshot::channel::<()>();
@@ -257,6 +319,23 @@ async fn shutdown_lets_a_stream_finish_and_takes_no_new_connection() {
     assert!(response.frame().await.is_none());
     server.done.await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_a_shutdown() {
+    let server = hello(Settings::default()).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        answer.push(idle.read_u8().await.unwrap());
+    }
+    // This client keeps its connection for as long as it may.
+    let begun = tokio::time::Instant::now();
+    server.shutdown.begin();
+    server.done.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(900), "it lingers: {:?}", begun.elapsed());
+    assert_eq!(read_all(idle).await, b"");
 }
 
 #[tokio::test]

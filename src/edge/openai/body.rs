@@ -2,26 +2,25 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
 use super::Fault;
 use crate::domain::Refusal;
+use crate::edge::room::{Room, Rooms};
 use crate::edge::status::HttpFault;
 
 /// What a face grants to bodies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// The largest body, in bytes.
     pub body: usize,
-    /// All bodies that are being read or worked on, in bytes. Bodies of up to 64 KiB do not count.
-    pub bodies: usize,
+    /// Where all bodies that are being read or worked on have their place.
+    pub bodies: Rooms,
     /// A body must be whole within this, or bring [`Self::rate`] on average in each such stretch of time.
     pub pace: Duration,
     /// In bytes a second.
@@ -29,58 +28,18 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 32 MiB is what providers take; 256 MiB is eight of these. A body that comes slower than 1 KiB/s over half a
+    /// 32 MiB is what providers take. A body that comes slower than 1 KiB/s over half a
     /// minute is an attack or a broken line.
     fn default() -> Self {
-        Self { body: 32 << 20, bodies: 256 << 20, pace: Duration::from_secs(30), rate: 1024 }
+        Self { body: 32 << 20, bodies: Rooms::default(), pace: Duration::from_secs(30), rate: 1024 }
     }
 }
 
-/// Room for all large bodies together, in KiB.
-#[derive(Debug)]
-pub(super) struct Rooms(Arc<Semaphore>);
-
-/// Prompts of usual size are bounded by the number of connections already; only larger ones need a reservation.
-const SMALL: usize = 64 << 10;
-
-/// When there is no room left for a body, some will have been answered by then.
-const ROOM_RETRY: Duration = Duration::from_secs(2);
-
-impl Rooms {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self(Arc::new(Semaphore::new((limits.bodies >> 10).min(Semaphore::MAX_PERMITS))))
-    }
-}
-
-/// The room that one body takes; given back when dropped.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Room {
-    /// Grows with what has arrived, never with what was announced: announcing costs nothing.
-    fn grow(&mut self, rooms: &Rooms, size: usize) -> Result<(), Refusal> {
-        if size <= SMALL {
-            return Ok(());
-        }
-        let have = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = size.div_ceil(1024).saturating_sub(have);
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&rooms.0).try_acquire_many_owned(more).map_err(|_| Refusal::Overloaded {
-            retry_after: ROOM_RETRY,
-            message: "too many large requests at once".to_owned(),
-        })?;
-        match &mut self.permit {
-            Some(held) => held.merge(permit),
-            None => self.permit = Some(permit),
-        }
-        Ok(())
-    }
-}
+/// A body that says how long it is gets so much memory at once; the rest as it comes.
+const TRUSTED: u64 = 64 << 10;
 
 /// All of a body, without a copy if it came in one piece.
-pub(super) async fn read<B>(body: B, limits: &Limits, rooms: &Rooms) -> Result<(Bytes, Room), Fault>
+pub(super) async fn read<B>(body: B, limits: &Limits) -> Result<(Bytes, Room), Fault>
 where
     B: Body<Data = Bytes>,
 {
@@ -94,7 +53,7 @@ where
     let mut room = Room::default();
     let mut next = async || poll_fn(|cx| pace.poll_data(body.as_mut(), cx)).await;
     let Some(first) = next().await? else { return Ok((Bytes::new(), room)) };
-    room.grow(rooms, first.len())?;
+    room.grow(&limits.bodies, first.len())?;
     if announced == Some(first.len() as u64) {
         return Ok((first, room));
     }
@@ -102,7 +61,7 @@ where
     if second.is_none() && first.len() <= limits.body {
         return Ok((first, room));
     }
-    let announced = announced.unwrap_or(0).min(SMALL as u64) as usize;
+    let announced = announced.unwrap_or(0).min(TRUSTED) as usize;
     let mut whole = BytesMut::with_capacity(announced.max(first.len() * 2));
     whole.extend_from_slice(&first);
     while let Some(data) = second {
@@ -110,7 +69,7 @@ where
         if size > limits.body {
             return Err(too_large());
         }
-        room.grow(rooms, size)?;
+        room.grow(&limits.bodies, size)?;
         whole.extend_from_slice(&data);
         second = next().await?;
     }

@@ -32,7 +32,6 @@ use crate::domain::names::nearest;
 use crate::domain::{self, AskKind, CallId, Catalog, Refusal, TenantId, Timestamp};
 use crate::flow::{Answered, Inbound, Out, Refused, RelayBody, Router};
 use answer::Origin;
-use body::Rooms;
 use hints::Hinted;
 
 /// What the face needs of the router.
@@ -78,7 +77,6 @@ pub struct Face<C> {
     calls: C,
     auth: Auth,
     limits: Limits,
-    rooms: Rooms,
 }
 
 impl<C> fmt::Debug for Face<C> {
@@ -90,8 +88,7 @@ impl<C> fmt::Debug for Face<C> {
 impl<C: Calls> Face<C> {
     /// A face in front of `calls`.
     pub fn new(calls: C, auth: Auth, limits: Limits) -> Arc<Self> {
-        let rooms = Rooms::new(&limits);
-        Arc::new(Self { calls, auth, limits, rooms })
+        Arc::new(Self { calls, auth, limits })
     }
 
     /// The service for one connection.
@@ -235,7 +232,7 @@ impl<C: Calls> Face<C> {
         // What costs the least to refuse is refused first, and nobody's body is read before we know who it is.
         let hinted = Hinted::read(&head.headers)?;
         let tenant = (self.auth)(&head.headers, peer)?;
-        let (body, room) = body::read(incoming, &self.limits, &self.rooms).await?;
+        let (body, room) = body::read(incoming, &self.limits).await?;
         let peek = openai::peek(kind, &body).map_err(Refusal::from)?;
         let origin = Origin { kind, include_usage: peek.stream_usage, body: body.clone() };
         let answered = self.calls.call(inbound(kind, body, peek, tenant, hinted)).await;

@@ -125,6 +125,60 @@ fn probation_is_one_call_then_slow_start() {
 }
 
 #[test]
+fn a_pool_with_long_answers_is_back_with_the_first_word_of_its_probe() {
+    let mut w = World::alone(1);
+    for _ in 0..5 {
+        w.fail(OWN, FailureKind::ServerError, 0.0);
+    }
+    let facts = w.facts(6.5);
+    let mut probe = w.start(&facts, 6.5);
+    let waiting = w.facts(6.5);
+    assert!(matches!(w.decide(&waiting, &[], 6.5), Decision::Wait { .. }));
+    let before = w.fleet.generation();
+    assert_eq!(tos(&w.fleet.first_token(&facts, &mut probe, at(6.8))), ["slow_start"]);
+    assert!(w.fleet.generation() > before, "those that wait hear of it");
+    assert_eq!(w.go(&waiting, 6.8).pool, OWN);
+    // Minutes later: an end like any other, well or not.
+    assert_eq!(w.end(&facts, probe, failed(FailureKind::Disconnected), 200.0).len(), 0);
+    assert_eq!(w.go(&waiting, 100.0).pool, OWN);
+}
+
+#[test]
+fn the_first_word_of_a_probe_lets_its_endpoint_back_in() {
+    let mut w = World::alone(2);
+    let facts = w.facts(0.0);
+    let sick = w.go(&facts, 0.0).endpoint;
+    let mut told = Vec::new();
+    let mut out = 0.0;
+    for i in 0..40 {
+        let now = f64::from(i) * 0.1;
+        let facts = w.facts(now);
+        let t = w.start(&facts, now);
+        let end = if t.dispatch.endpoint == sick { failed(FailureKind::Connect) } else { ok(1000, 10) };
+        told.extend(w.end(&facts, t, end, now + 0.01));
+        if told.iter().any(|t| t.to == "ejected") {
+            out = now;
+            break;
+        }
+    }
+    let now = out + 6.5;
+    let mut open = Vec::new();
+    let (facts, mut probe) = loop {
+        let facts = w.facts(now);
+        let t = w.start(&facts, now);
+        if t.dispatch.endpoint == sick {
+            break (facts, t);
+        }
+        open.push(t);
+        assert!(open.len() < 50, "never probed");
+    };
+    let told = w.fleet.first_token(&facts, &mut probe, at(now + 0.3));
+    assert_eq!(tos(&told), ["slow_start"]);
+    assert_eq!((told[0].endpoint, told[0].offer), (Some(sick), None));
+    w.end(&facts, probe, ok(1000, 10), now + 60.0);
+}
+
+#[test]
 fn with_nobody_else_calls_wait_for_the_probe_and_hear_of_its_end() {
     let mut w = World::alone(1);
     for _ in 0..5 {
@@ -291,6 +345,29 @@ fn a_prompt_that_was_too_long_goes_only_to_a_larger_context() {
 }
 
 #[test]
+fn what_one_pool_has_no_words_for_is_asked_of_another_and_held_against_nobody() {
+    let mut w = World::new(catalog(), 2);
+    let facts = w.facts(0.0);
+    let d = w.go(&facts, 0.0);
+    let unsupported = tried(&d, FailureKind::Unsupported, true);
+    let Decision::Dispatch(next) = w.decide(&facts, &[unsupported], 0.0) else { panic!() };
+    assert_ne!(next.pool, d.pool);
+    let price = |w: &World| w.fleet.status(at(0.0)).pools[0].offers[0].p_err;
+    let before = price(&w);
+    for _ in 0..50 {
+        assert_eq!(w.fail(OWN, FailureKind::Unsupported, 0.0), []);
+    }
+    assert_eq!(price(&w), before, "the next request may be one that it understands");
+
+    let mut w = World::alone(2);
+    let Decision::Shed(Refusal::NoPool { message, permanent, .. }) = w.decide(&facts, &[unsupported], 0.0)
+    else {
+        panic!("it would be asked the same again")
+    };
+    assert!(permanent && message.contains("cannot be asked this way"), "{message}");
+}
+
+#[test]
 fn the_retry_budget_bounds_retries_and_spares_what_was_not_worked_on() {
     let mut w = World::new(catalog(), 4);
     let facts = w.facts(0.0);
@@ -332,6 +409,22 @@ fn a_clients_own_retry_is_charged_but_served() {
     let d = w.go(&facts, 0.0);
     let past = [tried(&d, FailureKind::ServerError, false)];
     assert!(matches!(w.decide(&facts, &past, 0.0), Decision::Shed(Refusal::Overloaded { .. })));
+}
+
+#[test]
+fn a_client_that_repeats_itself_spends_no_budget_but_its_own() {
+    let mut c = catalog();
+    c.tenants.push(Tenant { name: "loud".into() });
+    let mut w = World::new(c, 2);
+    let quiet = w.facts(0.0);
+    let loud = CallFacts { tenant: TenantId(1), client_retry: true, ..quiet.clone() };
+    for _ in 0..1000 {
+        w.go(&loud, 0.0);
+    }
+    let d = w.go(&quiet, 0.0);
+    let past = [tried(&d, FailureKind::ServerError, false)];
+    assert!(matches!(w.decide(&loud, &past, 0.0), Decision::Shed(Refusal::Overloaded { .. })));
+    assert!(matches!(w.decide(&quiet, &past, 0.0), Decision::Dispatch(_)));
 }
 
 #[test]

@@ -17,17 +17,23 @@ pub(super) fn of(status: &Status) -> Failure {
     }
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == "gridtie");
-    let (kind, unprocessed) = classify(status.code(), info.map(|info| info.reason.as_str()));
+    let code = info.and_then(|info| info.metadata.get("reason").cloned());
+    let (kind, unprocessed) = match code.as_deref() {
+        // A name that this router gave along, or that the client did: not known there, and perhaps elsewhere.
+        Some("unknown_class") => (FailureKind::Unsupported, true),
+        _ => classify(status.code(), info.map(|info| info.reason.as_str())),
+    };
     let mut failure = Failure::new(kind, status.message()).with_status(http_status(status.code()));
     failure.unprocessed = unprocessed;
     failure.retry_after = retry_after(status, &details);
-    if matches!(kind, FailureKind::BadRequest | FailureKind::ContextTooLong | FailureKind::ContentFilter) {
+    use FailureKind::{BadRequest, ContentFilter, ContextTooLong, Unsupported};
+    if matches!(kind, BadRequest | ContextTooLong | ContentFilter | Unsupported) {
         let field = details.bad_request().and_then(|bad| bad.field_violations.first());
         failure.detail = Some(Arc::new(ErrorDetail {
             message: failure.message.clone(),
             kind: None,
             param: field.map(|violation| violation.field.clone()),
-            code: info.and_then(|info| info.metadata.get("reason").cloned()),
+            code,
             raw: None,
         }));
     }
@@ -152,6 +158,19 @@ mod tests {
             let failure = of(&said(code, reason));
             assert_eq!((failure.kind, failure.unprocessed), (kind, unprocessed), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_class_that_is_not_known_there_is_no_mistake_of_the_clients() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(
+            "INVALID_REQUEST",
+            "gridtie",
+            [("reason".to_owned(), "unknown_class".to_owned())],
+        );
+        let failure = of(&Status::with_error_details(Code::InvalidArgument, "no class", details));
+        assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Unsupported, true));
+        assert_eq!(failure.detail.unwrap().code.as_deref(), Some("unknown_class"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Speaks `gridtie.v1.Inference`: another Gridtie as a pool, such as the one of another region or of a partner.
 //!
-//! It translates, transports and classifies. What the other router decides (its pools, its retries) is its business;
-//! its class and session hints do not travel, because an attempt does not know them.
+//! It translates, transports and classifies. What the other router decides (its pools, its retries) is its business.
+//! The call's class, its session (hashed with its tenant) and whether it is a client's own retry go along; limits on
+//! cost, pools and regions do not, because they are about the pools here.
 
 mod connect;
 mod failure;
@@ -17,10 +18,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tonic::Request;
 use tonic::metadata::{AsciiMetadataValue, MetadataKey};
 
-use super::{Attempt, Reply, Upstream, Whole, WholeBody};
+use super::{Attempt, Onward, Reply, Upstream, Whole, WholeBody};
 use crate::dialect::FieldError;
 use crate::dialect::gridtie::answer::{decode_embedded, decode_generated};
 use crate::dialect::gridtie::request::{Encoded, encode};
+use crate::dialect::gridtie::v1;
 use crate::dialect::gridtie::v1::inference_client::InferenceClient;
 use crate::dialect::openai;
 use crate::domain::request::{Ask, Part};
@@ -184,6 +186,10 @@ impl Shared {
         if let Some(key) = &self.key {
             metadata.insert("authorization", key.clone());
         }
+        if attempt.onward.client_retry {
+            // As gRPC's own retries say it; how often is not known here.
+            metadata.insert("grpc-previous-rpc-attempts", AsciiMetadataValue::from_static("1"));
+        }
         for (name, value) in &attempt.request.forward {
             if let (Ok(name), Ok(value)) =
                 (MetadataKey::from_bytes(name.as_bytes()), AsciiMetadataValue::try_from(value.as_str()))
@@ -203,18 +209,33 @@ fn was_refused(failure: &Failure) -> bool {
 /// The request in this dialect.
 fn encoded(attempt: &Attempt) -> Result<Encoded, Failure> {
     let model = &attempt.upstream_model;
-    match &attempt.request.body {
-        Body::Canonical(ask) => Ok(encode(ask, model)),
+    let mut encoded = match &attempt.request.body {
+        Body::Canonical(ask) => encode(ask, model),
         Body::OpenAi(body) => {
             let ask: Ask = openai::decode_request(attempt.request.kind, body).map_err(wrong)?;
-            Ok(encode(&ask, model))
+            encode(&ask, model)
         }
+    };
+    match &mut encoded {
+        Encoded::Generate(message) => message.routing = hints(&attempt.onward),
+        Encoded::Embed(message) => message.routing = hints(&attempt.onward),
     }
+    Ok(encoded)
 }
 
-/// A request that cannot be translated is the client's mistake, in the words of its own dialect.
+fn hints(onward: &Onward) -> Option<v1::RoutingHints> {
+    let Onward { class, session, client_retry: _ } = onward;
+    (class.is_some() || session.is_some()).then(|| v1::RoutingHints {
+        traffic_class: class.as_deref().unwrap_or_default().to_owned(),
+        session: session.map(|key| format!("{:016x}", key.0)).unwrap_or_default(),
+        ..v1::RoutingHints::default()
+    })
+}
+
+/// A request that cannot be translated may still be understood by a pool of its own dialect; if there is none, the
+/// client is told why in the words of that dialect.
 fn wrong(error: FieldError) -> Failure {
-    let mut failure = Failure::new(FailureKind::BadRequest, error.to_string()).with_status(400);
+    let mut failure = Failure::new(FailureKind::Unsupported, error.to_string()).with_status(400);
     failure.unprocessed = true;
     failure.detail = Some(Arc::new(ErrorDetail {
         message: error.message,

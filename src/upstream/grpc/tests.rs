@@ -18,9 +18,9 @@ use crate::dialect::gridtie::v1::inference_server::{Inference, InferenceServer};
 use crate::domain::request::{Ask, Chat, Message, Part, Role};
 use crate::domain::{
     Address, Answer, AskKind, AttemptNo, Body, CallId, Delta, Duration, Failure, FailureKind, FinishReason,
-    Usage, UsageSource,
+    SessionKey, Usage, UsageSource,
 };
-use crate::upstream::{Attempt, Piece, PieceBody, Reply, Upstream, WholeBody};
+use crate::upstream::{Attempt, Onward, Piece, PieceBody, Reply, Upstream, WholeBody};
 
 /// Longer than anything here takes; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +35,7 @@ struct Came {
     timeout: Option<String>,
     key: Option<String>,
     trace: Option<String>,
+    retry: Option<String>,
     message: v1::GenerateRequest,
 }
 
@@ -72,6 +73,7 @@ impl Fake {
             timeout: read("grpc-timeout"),
             key: read("authorization"),
             trace: read("traceparent"),
+            retry: read("grpc-previous-rpc-attempts"),
             message: request.into_inner(),
         };
         self.came.lock().unwrap().push(came);
@@ -182,6 +184,7 @@ fn asking(body: Body, kind: AskKind, stream: bool, address: &Arc<Address>) -> At
         client_model: "m".into(),
         address: Arc::clone(address),
         timeout: Duration::from_secs(9),
+        onward: Onward::default(),
     }
 }
 
@@ -223,6 +226,31 @@ async fn deadline_key_model_and_trace_go_along() {
 }
 
 #[tokio::test]
+async fn class_and_session_and_a_clients_own_retry_go_along_and_nothing_is_made_up() {
+    let fake = Fake::new();
+    let (port, _stop) = serve(&fake, Server::builder(), 0).await;
+    let gridtie = upstream(&Settings::default());
+    let sent = |attempt: Attempt| {
+        let (gridtie, fake) = (gridtie.clone(), fake.clone());
+        async move {
+            gridtie.call(attempt).await.unwrap();
+            let came = fake.came.lock().unwrap().pop().unwrap();
+            (came.message.routing, came.retry)
+        }
+    };
+    let plain = attempt(false, &plain(port));
+    assert_eq!(sent(plain.clone()).await, (None, None));
+    let onward =
+        Onward { class: Some("agent".into()), session: Some(SessionKey(0xbeef)), client_retry: true };
+    let hints = v1::RoutingHints {
+        traffic_class: "agent".to_owned(),
+        session: "000000000000beef".to_owned(),
+        ..v1::RoutingHints::default()
+    };
+    assert_eq!(sent(Attempt { onward, ..plain }).await, (Some(hints), Some("1".to_owned())));
+}
+
+#[tokio::test]
 async fn a_stream_is_whole_only_with_its_end() {
     let fake = Fake::new();
     let (port, _stop) = serve(&fake, Server::builder(), 0).await;
@@ -259,7 +287,7 @@ async fn a_request_of_another_dialect_is_translated() {
 
     let wrong = json(r#"{"model":"m","messages":[{"role":"wizard","content":"x"}]}"#);
     let failure = gridtie.call(asking(wrong, AskKind::Chat, false, &plain(port))).await.unwrap_err();
-    assert_eq!(failure.kind, FailureKind::BadRequest);
+    assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Unsupported, true));
     assert_eq!(failure.detail.unwrap().param.as_deref(), Some("messages[0].role"));
 }
 

@@ -10,7 +10,7 @@ use crate::dialect::openai::decode_request;
 use crate::domain::{
     Address, Answer, AskKind, AttemptNo, Body, CallId, Delta, FinishReason, Request, UsageSource,
 };
-use crate::upstream::Whole;
+use crate::upstream::{Onward, Whole};
 use crate::upstream::{PieceBody, Pieces, WholeBody};
 
 fn settings() -> Settings {
@@ -36,6 +36,7 @@ fn attempt(origin: &str, stream: bool) -> Attempt {
         client_model: Arc::from("mine"),
         address: Arc::new(Address { origin: Arc::from(origin), socket: None }),
         timeout: Duration::from_secs(9),
+        onward: Onward::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::{
     Timestamp, Usage,
 };
 use crate::engine::{self, Batching, Speed};
-use crate::upstream::{PieceBody, Pieces, WholeBody};
+use crate::upstream::{Onward, PieceBody, Pieces, WholeBody};
 
 /// Round numbers: 1 s and 10 ms a token to prefill, steps of 0.1 s for one sequence.
 fn engine() -> engine::Settings {
@@ -70,6 +70,7 @@ fn attempt(ask: Ask, stream: bool) -> Attempt {
         client_model: Arc::from("m"),
         address: Arc::new(Address { origin: Arc::from("sim://p/0"), socket: None }),
         timeout: Duration::from_secs(600),
+        onward: Onward::default(),
     }
 }
 

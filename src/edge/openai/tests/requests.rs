@@ -1,6 +1,7 @@
 //! What is taken, and what is refused before there is a call.
 
 use super::*;
+use crate::edge::room::Rooms;
 
 #[tokio::test]
 async fn each_path_asks_for_its_kind_and_the_body_arrives_unchanged() {
@@ -142,8 +143,8 @@ async fn a_body_beyond_the_limit_is_refused_by_its_length_or_as_it_comes() {
 }
 
 #[tokio::test]
-async fn large_bodies_share_one_room() {
-    let limits = Limits { bodies: 200 << 10, ..Limits::default() };
+async fn bodies_share_one_room() {
+    let limits = Limits { bodies: Rooms::new(200 << 10), ..Limits::default() };
     let address = serve_with(limits, open_to_all(), Box::new(|_| Ok(bytes("{}")))).await;
     let padded = |kib: usize| format!("{}{}", " ".repeat(kib << 10), CHAT);
     let status =
