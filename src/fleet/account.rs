@@ -30,6 +30,10 @@ impl Fleet {
                 }
                 let endpoints = f64::from(pool.present.max(1));
                 pool.backlog.add(dispatch.work_s, stretch, endpoints, now.mono);
+                let hold_s = pool.hold.value(1.0, &self.settings.estimate);
+                if let Some(at) = pool.position(dispatch.endpoint) {
+                    pool.busier(at, stretch, hold_s, now.mono);
+                }
             }
         }
         self.prefix_sent(facts, &dispatch);
@@ -43,7 +47,7 @@ impl Fleet {
             return Vec::new();
         }
         ticket.first_token = Some(now.mono);
-        self.prefilled(ticket);
+        self.prefilled(ticket, now);
         self.rival_heard(ticket, None, now);
         if shows_first_token(facts) {
             self.learn_first_token(ticket, now);
@@ -83,7 +87,7 @@ impl Fleet {
     /// It is over.
     pub fn ended(&mut self, facts: &CallFacts, ticket: Ticket, end: AttemptEnd, now: Now) -> Vec<Transition> {
         self.rival_heard(&ticket, Some(end), now);
-        self.release(&ticket);
+        self.release(&ticket, now);
         let whole = ticket.first_token.is_none() && matches!(end, AttemptEnd::Ok { .. });
         if whole && facts.kind == AskKind::Embed {
             self.learn_first_token(&ticket, now);
@@ -98,22 +102,38 @@ impl Fleet {
     }
 
     /// Its prefill is done or will never be.
-    fn prefilled(&mut self, ticket: &Ticket) {
+    fn prefilled(&mut self, ticket: &Ticket, now: Now) {
         let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
         if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
             e.load.backlog.done(ticket.dispatch.work_s);
             pool.backlog.done(ticket.dispatch.work_s);
         }
+        self.idler(ticket, now);
+    }
+
+    /// The ticket's endpoint has less to do now.
+    fn idler(&mut self, ticket: &Ticket, now: Now) {
+        let d = &ticket.dispatch;
+        let Some(offer) = self.offers.get(d.offer.index()) else { return };
+        let stretch = offer.read(&self.settings, now).stretch;
+        let hold_s = self.hold_s(d.pool);
+        let Some(pool) = self.pools.get_mut(d.pool.index()) else { return };
+        if let Some(at) = pool.position(d.endpoint) {
+            pool.idler(at, stretch, hold_s, now.mono);
+        }
     }
 
     /// Gives back the place that it held.
-    fn release(&mut self, ticket: &Ticket) {
+    fn release(&mut self, ticket: &Ticket, now: Now) {
         if ticket.first_token.is_none() {
-            self.prefilled(ticket);
+            self.prefilled(ticket, now);
         }
         let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
         if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
             e.load.left();
+        }
+        if let Some(first) = ticket.first_token {
+            pool.hold.observe(now.mono.secs_since(first));
         }
         if pool.in_flight.leave() {
             self.generation += 1;
@@ -121,6 +141,7 @@ impl Fleet {
         if pool.in_flight.count() == 0 {
             pool.backlog = Backlog::NONE;
         }
+        self.idler(ticket, now);
     }
 
     fn learn(&mut self, facts: &CallFacts, ticket: &Ticket, end: AttemptEnd, now: Now) {

@@ -41,7 +41,9 @@ impl Fleet {
         let catalog = Arc::clone(&self.catalog);
         let mut found = std::mem::take(&mut self.scratch);
         let asking = self.asking(facts, catalog.class(facts.class), tried, now);
-        let decision = match self.find(asking, &mut found, rng) {
+        let looked = self.find(asking, &mut found, rng);
+        self.level.learn(&found.candidates, self.settings.choice.prefill_weight);
+        let decision = match looked {
             Some((asking, chosen)) => self.dispatch(&asking, &found, chosen, rng),
             None => None,
         };
@@ -127,7 +129,11 @@ impl Fleet {
         let (call, now) = (&asking.call, asking.call.now);
         let read = self.offers[candidate.offer.index()].read(&self.settings, now);
         let work_s = self.work_s(asking, endpoint.id, job);
-        let wait_s = if self.pools[candidate.pool.index()].owned { endpoint.load.wait_s(job) } else { 0.0 };
+        let wait_s = if self.pools[candidate.pool.index()].owned {
+            endpoint.load.wait_s(job.stretch, job.slots, job.hold_s, now.mono)
+        } else {
+            0.0
+        };
         let pace = endpoint.load.pace(now.mono);
         let expected_s = (job.base_s + work_s * job.stretch) * pace + wait_s;
         let processed = asking.tried.iter().filter(|t| !t.unprocessed).count();

@@ -32,6 +32,7 @@ use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId};
 use crate::estimate::Mean;
 use crate::limit::RetryBudgets;
 use crate::policy::rival::Memory;
+use crate::policy::shadow::Level;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Fleet {
     outputs: Vec<Mean>,
     retries: RetryBudgets,
     sessions: Sessions,
+    /// What a slot-second of own capacity saves elsewhere.
+    level: Level,
     next_endpoint: u32,
     generation: u64,
     /// Kept between decisions so that they need no allocation.
@@ -58,7 +61,7 @@ pub struct Fleet {
 impl Fleet {
     /// All pools healthy and unknown, no endpoints yet.
     pub fn new(catalog: Arc<Catalog>, settings: Settings, now: Now) -> Self {
-        let pools = PoolState::of(&catalog);
+        let pools = PoolState::of(&catalog, &settings.estimate);
         let offers = OfferState::of(&catalog, &settings, now.mono);
         let outputs = vec![
             Mean::new(settings.estimate.output_prior, settings.estimate.tail_samples);
@@ -75,6 +78,7 @@ impl Fleet {
             outputs,
             retries,
             sessions,
+            level: Level::new(&settings.choice.shadow),
             next_endpoint: 0,
             generation: 0,
             scratch: Survey::default(),
@@ -98,6 +102,7 @@ impl Fleet {
             }
         }
         state.tidy();
+        state.best = 0;
         state.recount(now.mono, &self.settings.health);
         self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.generation += 1;

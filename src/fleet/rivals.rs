@@ -105,7 +105,7 @@ impl Fleet {
                 id: e.id,
                 in_flight: e.load.in_flight,
                 queued_tokens: e.load.backlog.work_s / token_s,
-                wait_s: e.load.wait_s(job),
+                wait_s: e.load.wait_s(job.stretch, job.slots, job.hold_s, job.now),
                 prefill_s: work_s * job.stretch * e.load.pace(job.now),
                 uncached_tokens,
                 matched: 1.0 - uncached_tokens / f64::from(facts.input_tokens.max(1)),

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::Settings;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, PoolId, Tenure};
-use crate::estimate::{OfferEstimate, Reading};
+use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
 use crate::limit::InFlight;
 use crate::policy::place::{Backlog, Load};
-use crate::policy::{TokenPrices, scarcity_usd_per_s};
+use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 
 /// A pool.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub(super) struct PoolState {
     pub(super) troubled: u32,
     /// Prefill sent and not done, over all endpoints.
     pub(super) backlog: Backlog,
+    /// Position of the endpoint that a call would wait least at, as far as is known without looking at all.
+    pub(super) best: usize,
+    /// Seconds that a call holds its slot.
+    pub(super) hold: Mean,
     pub(super) served: u64,
     pub(super) failed: u64,
 }
@@ -80,7 +84,7 @@ pub(super) enum Endpoints {
 }
 
 impl PoolState {
-    pub(super) fn of(catalog: &Catalog) -> Vec<Self> {
+    pub(super) fn of(catalog: &Catalog, settings: &estimate::Settings) -> Vec<Self> {
         let mut domains: Vec<&str> = catalog.pools.iter().map(|p| &*p.failure_domain).collect();
         domains.sort_unstable();
         let domain = |name: &str| domains.partition_point(|d| *d < name) as u16;
@@ -99,10 +103,16 @@ impl PoolState {
             present: 0,
             troubled: 0,
             backlog: Backlog::NONE,
+            best: 0,
+            hold: Mean::new(pool.engine_prior.tpot_s * settings.output_prior, settings.mean_samples),
             served: 0,
             failed: 0,
         };
         catalog.pools.iter().enumerate().map(state).collect()
+    }
+
+    pub(super) fn position(&self, id: EndpointId) -> Option<usize> {
+        self.endpoints.binary_search_by_key(&id, |e| e.id).ok()
     }
 
     pub(super) fn endpoint_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
@@ -117,7 +127,11 @@ impl PoolState {
 
     /// Removes endpoints that have left and whose last call is over.
     pub(super) fn tidy(&mut self) {
+        let had = self.endpoints.len();
         self.endpoints.retain(|e| !e.leaving || e.load.in_flight > 0);
+        if self.endpoints.len() < had {
+            self.best = 0;
+        }
     }
 
     /// Counts again what is present and what is troubled.
@@ -158,19 +172,56 @@ impl PoolState {
         }
     }
 
-    /// How much of it is in use; 1 is all slots busy, the pool's own limit reached, or prefill queued for 0.45 s at every endpoint.
-    pub(super) fn utilisation(&self, stretch: f64, now: Instant) -> f64 {
-        /// Prefill queued for longer than this makes a one-second target unlikely.
-        const BACKLOG_S: f64 = 0.45;
-        let endpoints = f64::from(self.present.max(1));
-        let most = self.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
-        let slots = f64::from(self.in_flight.count()) / (self.slots * endpoints).min(most);
-        slots.max(self.backlog.seconds(stretch, endpoints, now) / (BACKLOG_S * endpoints))
+    /// Expected queueing at its best endpoint, in seconds. A metered pool has no slots that we know of; what queueing it
+    /// has is learned with its time to first token.
+    pub(super) fn wait_s(&self, stretch: f64, hold_s: f64, now: Instant) -> f64 {
+        if !self.owned {
+            return 0.0;
+        }
+        self.endpoints.get(self.best).map_or(0.0, |e| e.load.wait_s(stretch, self.slots, hold_s, now))
     }
 
-    /// The price of a slot-second now; a metered pool has none.
-    pub(super) fn scarcity(&self, stretch: f64, settings: &Settings, now: Instant) -> f64 {
-        if self.owned { scarcity_usd_per_s(self.utilisation(stretch, now), &settings.choice) } else { 0.0 }
+    /// A call was sent to the endpoint at `position`: another may be the best now.
+    pub(super) fn busier(&mut self, position: usize, stretch: f64, hold_s: f64, now: Instant) {
+        if position != self.best {
+            return;
+        }
+        let mut best: Option<(usize, f64)> = None;
+        for (i, e) in self.endpoints.iter().enumerate().filter(|(_, e)| !e.leaving && !e.troubled) {
+            let wait_s = e.load.wait_s(stretch, self.slots, hold_s, now);
+            if best.is_none_or(|(_, least)| wait_s < least) {
+                best = Some((i, wait_s));
+            }
+        }
+        self.best = best.map_or(0, |(i, _)| i);
+    }
+
+    /// The endpoint at `position` has less to do: it may be the best now.
+    pub(super) fn idler(&mut self, position: usize, stretch: f64, hold_s: f64, now: Instant) {
+        let wait_s =
+            |i: usize| self.endpoints.get(i).map(|e| e.load.wait_s(stretch, self.slots, hold_s, now));
+        if wait_s(position) < wait_s(self.best) {
+            self.best = position;
+        }
+    }
+
+    /// How congested it is: slots, or the pool's own limit if that is reached sooner, and prefill queued.
+    pub(super) fn congestion(&self, stretch: f64, now: Instant) -> Congestion {
+        let endpoints = f64::from(self.present.max(1));
+        let most = self.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
+        Congestion {
+            slots: f64::from(self.in_flight.count()) / (self.slots * endpoints).min(most),
+            backlog_s: self.backlog.seconds(stretch, endpoints, now) / endpoints,
+        }
+    }
+
+    /// What its capacity is worth now; a metered pool has none.
+    pub(super) fn shadow(&self, stretch: f64, level_usd: f64, settings: &Settings, now: Instant) -> Shadow {
+        if !self.owned {
+            return Shadow::default();
+        }
+        let congestion = self.congestion(stretch, now);
+        shadow::of_own(congestion, level_usd, settings.choice.prefill_weight, &settings.choice.shadow)
     }
 }
 

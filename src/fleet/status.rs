@@ -88,7 +88,8 @@ impl Fleet {
                 .offers
                 .first()
                 .map_or(1.0, |o| self.offers[o.index()].read(&self.settings, now).stretch);
-            (state.in_flight.count(), state.scarcity(stretch, &self.settings, now.mono))
+            let shadow = state.shadow(stretch, self.level.usd(), &self.settings, now.mono);
+            (state.in_flight.count(), shadow.slot_usd_per_s)
         })
     }
 
@@ -143,8 +144,10 @@ impl Fleet {
             drained: state.drained,
             in_flight: state.in_flight.count(),
             max_in_flight: pool.max_in_flight,
-            utilisation: state.owned.then(|| state.utilisation(stretch, now.mono)),
-            scarcity_usd_per_s: state.owned.then(|| state.scarcity(stretch, &self.settings, now.mono)),
+            utilisation: state.owned.then(|| state.congestion(stretch, now.mono).slots),
+            scarcity_usd_per_s: state
+                .owned
+                .then(|| state.shadow(stretch, self.level.usd(), &self.settings, now.mono).slot_usd_per_s),
             served: state.served,
             failed: state.failed,
             endpoints: state.endpoints.iter().map(endpoint).collect(),

@@ -184,13 +184,13 @@ impl Fleet {
         let work_s = nominal_work_s(prior, f64::from(call.facts.input_tokens) - cached) * read.stretch;
         let decode_s = call.output / f64::from(call.facts.n.max(1)) * read.tpot_s;
         let alone_s = read.base_s + work_s;
-        let ttft_s = alone_s + self.pool_wait_s(offer.pool, read.stretch, alone_s + decode_s, call.now.mono);
+        let ttft_s = alone_s + pool.wait_s(read.stretch, self.hold_s(offer.pool), call.now.mono);
         let finish_s = ttft_s + decode_s;
         let class = call.class;
         let late = |target: Option<crate::domain::Duration>, expected: f64| {
             target.map_or(0.0, |t| read.p_late(t.as_secs_f64(), expected))
         };
-        let weight = self.settings.choice.prefill_weight;
+        let own = |seconds: f64| if pool.owned { seconds } else { 0.0 };
         Quote {
             prices: state.prices,
             cached,
@@ -198,13 +198,15 @@ impl Fleet {
             finish_s,
             p_miss: late(class.ttft_target, ttft_s).max(late(class.finish_target, finish_s)),
             p_err: read.p_err,
-            slot_s: if pool.owned {
-                weight * work_s + decode_s * f64::from(call.facts.n.max(1))
-            } else {
-                0.0
-            },
-            scarcity_usd_per_s: pool.scarcity(read.stretch, &self.settings, call.now.mono),
+            prefill_s: own(work_s),
+            slot_s: own(decode_s * f64::from(call.facts.n.max(1))),
+            shadow: pool.shadow(read.stretch, self.level.usd(), &self.settings, call.now.mono),
         }
+    }
+
+    /// Seconds that a call holds its slot in the pool, on average.
+    pub(super) fn hold_s(&self, pool: PoolId) -> f64 {
+        self.pools[pool.index()].hold.value(1.0, &self.settings.estimate)
     }
 
     /// Input tokens expected to be cached in the pool.
@@ -215,20 +217,6 @@ impl Fleet {
             }
             Some(_) | None => 0.0,
         }
-    }
-
-    /// Expected queueing in a pool before its endpoints are looked at one by one: the mean over them, which is what
-    /// placement beats. A metered pool has no slots that we know of; what queueing it has is learned with its
-    /// time to first token.
-    fn pool_wait_s(&self, pool: PoolId, stretch: f64, service_s: f64, now: Instant) -> f64 {
-        let state = &self.pools[pool.index()];
-        if !state.owned {
-            return 0.0;
-        }
-        let endpoints = f64::from(state.present.max(1));
-        let over = f64::from(state.in_flight.count()) / endpoints + 1.0 - state.slots;
-        let slot = if over > 0.0 { over * service_s / state.slots } else { 0.0 };
-        state.backlog.seconds(stretch, endpoints, now) / endpoints + slot
     }
 
     /// The pool where the session is warm, and what its next turn loses by not being there.
@@ -243,12 +231,9 @@ impl Fleet {
         let money = tokens * (state.prices.input - state.prices.cached).max(0.0);
         let scarcity = match pool.tenure {
             Tenure::Owned => {
-                let price = self.pools[warm.pool.index()].scarcity(
-                    read.stretch,
-                    &self.settings,
-                    asking.call.now.mono,
-                );
-                price * self.settings.choice.prefill_weight * prefill_s
+                let pool = &self.pools[warm.pool.index()];
+                let now = asking.call.now.mono;
+                pool.shadow(read.stretch, self.level.usd(), &self.settings, now).prefill_usd_per_s * prefill_s
             }
             Tenure::Metered => 0.0,
         };
@@ -265,14 +250,13 @@ impl Fleet {
         let input = f64::from(call.facts.input_tokens);
         let full_s = nominal_work_s(prior, input);
         let warm_s = nominal_work_s(prior, input - self.cached_tokens(asking, offer.pool, read.hit));
-        let decode_s = call.output / f64::from(call.facts.n.max(1)) * read.tpot_s;
         Job {
             base_s: read.base_s,
             full_s,
             warm_s,
             stretch: read.stretch,
             slots: self.pools[offer.pool.index()].slots,
-            service_s: read.base_s + full_s * read.stretch + decode_s,
+            hold_s: self.hold_s(offer.pool),
             next_turn: self.settings.choice.next_turn,
             now: call.now.mono,
         }

@@ -12,12 +12,14 @@ pub mod price;
 pub mod refuse;
 pub mod retry;
 pub mod rival;
+pub mod shadow;
 pub mod view;
 
 pub use choose::{Chosen, choose};
 pub use eligibility::Exclusion;
-pub use price::{Terms, scarcity_usd_per_s};
+pub use price::Terms;
 pub use retry::Kinship;
+pub use shadow::{Congestion, Shadow};
 pub use view::{CallView, Candidate, Quote, Rank, TokenPrices};
 
 use crate::domain::Duration;
@@ -62,11 +64,8 @@ pub struct Settings {
     pub tie_usd: f64,
     /// The probability that a session goes on: weighs what its next turn loses by moving now.
     pub next_turn: f64,
-    /// The price of a slot-second of owned capacity when it is empty, in dollars.
-    pub scarcity_low_usd: f64,
-    /// The same when it is overfull: more than any cloud charges for what fits into a slot-second, so that everything
-    /// that may leave does.
-    pub scarcity_high_usd: f64,
+    /// What own capacity is worth.
+    pub shadow: shadow::Settings,
     /// A second of prefill blocks all slots of an endpoint: it is worth so many slot-seconds.
     pub prefill_weight: f64,
     /// A first token is waited for at least this long before the try is given up.
@@ -87,8 +86,7 @@ impl Default for Settings {
             tie_share: 0.03,
             tie_usd: 1e-6,
             next_turn: 0.5,
-            scarcity_low_usd: 1e-7,
-            scarcity_high_usd: 2e-3,
+            shadow: shadow::Settings::default(),
             prefill_weight: 10.0,
             first_token_min: Duration::from_secs(2),
             first_token_p99s: 3.0,

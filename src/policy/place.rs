@@ -71,8 +71,8 @@ pub struct Job {
     pub stretch: f64,
     /// Calls an endpoint works on at once.
     pub slots: f64,
-    /// Seconds a call holds its slot.
-    pub service_s: f64,
+    /// Seconds a call holds its slot, on average.
+    pub hold_s: f64,
     /// The probability that the session goes on.
     pub next_turn: f64,
     /// Now.
@@ -81,8 +81,6 @@ pub struct Job {
 
 /// A prefill delays the calls that decode meanwhile; eight of them count as one that waits.
 const DECODING_PER_WAITING: f64 = 8.0;
-/// Seconds of penalty for every call beyond the slots.
-const OVER_SLOTS_S: f64 = 0.3;
 /// News of an endpoint's pace count for half after this many seconds.
 const FORGOTTEN_S: f64 = 60.0;
 
@@ -114,11 +112,11 @@ impl Load {
         self.backlog.seconds(stretch * self.pace(now), 1.0, now)
     }
 
-    /// Expected seconds before the prefill of one more call begins.
-    pub fn wait_s(&self, job: &Job) -> f64 {
-        let over = f64::from(self.in_flight) + 1.0 - job.slots;
-        let slot = if over > 0.0 { over * job.service_s / job.slots } else { 0.0 };
-        self.backlog_s(job.stretch, job.now) + slot
+    /// Expected seconds before the prefill of one more call begins, where a call holds its slot for `hold_s`.
+    pub fn wait_s(&self, stretch: f64, slots: f64, hold_s: f64, now: Instant) -> f64 {
+        let over = f64::from(self.in_flight) + 1.0 - slots;
+        let slot = if over > 0.0 { over * hold_s / slots } else { 0.0 };
+        self.backlog_s(stretch, now) + slot
     }
 
     /// What it costs, in seconds, to send it here. `warm` if its prefix is here.
@@ -128,10 +126,9 @@ impl Load {
         let prefill = if warm { job.warm_s } else { job.full_s } * job.stretch * pace;
         // The next turn saves the same again, if there is one.
         let kept = if warm { job.next_turn * (job.full_s - job.warm_s) * job.stretch } else { 0.0 };
-        self.backlog_s(job.stretch, job.now)
+        self.wait_s(job.stretch, job.slots, job.hold_s, job.now)
             + job.base_s * pace
             + prefill * (1.0 + n / DECODING_PER_WAITING)
-            + OVER_SLOTS_S * (n - job.slots).max(0.0)
             - kept
     }
 

@@ -1,6 +1,6 @@
 //! The price of sending a call somewhere, in dollars: money, scarcity, lateness, waiting, risk, and leaving a session.
 
-use super::{CallView, Candidate, Quote, Settings};
+use super::{CallView, Candidate, Quote};
 use crate::domain::PoolId;
 
 /// The terms of one offer for one call, in dollars.
@@ -38,7 +38,8 @@ pub fn terms(quote: &Quote, call: &CallView<'_>) -> Terms {
     let p = &quote.prices;
     Terms {
         money: p.input * (input - quote.cached) + p.cached * quote.cached + p.output * call.output,
-        scarcity: quote.scarcity_usd_per_s * quote.slot_s,
+        scarcity: quote.shadow.slot_usd_per_s * quote.slot_s
+            + quote.shadow.prefill_usd_per_s * quote.prefill_s,
         miss: call.class.miss_usd * quote.p_miss,
         delay: call.class.delay_usd_per_s * if call.facts.stream { quote.ttft_s } else { quote.finish_s },
         risk: 0.0,
@@ -51,24 +52,6 @@ pub fn most_usd(prices: &super::TokenPrices, call: &CallView<'_>) -> f64 {
     let facts = call.facts;
     let limit = facts.max_tokens.map(|max| f64::from(max) * f64::from(facts.n.max(1)));
     prices.input * f64::from(facts.input_tokens) + prices.output * limit.unwrap_or(call.output)
-}
-
-/// What a slot-second of owned capacity is worth when so much of it is in use (1 is all slots busy).
-///
-/// This is the place for learned shadow prices (the dual variables of the dispatch problem, updated a few times a
-/// second). Until then it is a fixed curve: next to nothing up to half full, then growing geometrically by four orders
-/// of magnitude until a little over full. The pool settles where the curve meets what clouds charge, so the calls that
-/// leave are those that are cheapest elsewhere for the capacity they free.
-pub fn scarcity_usd_per_s(utilisation: f64, settings: &Settings) -> f64 {
-    /// Below this nobody is in anybody's way.
-    const FREE_UP_TO: f64 = 0.5;
-    /// Here every call delays all others.
-    const OVERFULL: f64 = 1.1;
-    let x = ((utilisation - FREE_UP_TO) / (OVERFULL - FREE_UP_TO)).clamp(0.0, 1.0);
-    if x == 0.0 {
-        return settings.scarcity_low_usd;
-    }
-    settings.scarcity_low_usd * (settings.scarcity_high_usd / settings.scarcity_low_usd).powf(x)
 }
 
 /// Adds what depends on the other candidates: the risk of failing here, and what a session loses by leaving `home`.

@@ -1,6 +1,6 @@
 //! What the policy needs to know of a call, and of an offer for that call.
 
-use super::Terms;
+use super::{Shadow, Terms};
 use crate::domain::{CallFacts, Class, Now, OfferId, PoolId, Prices};
 
 /// A call, as the policy sees it.
@@ -59,10 +59,12 @@ pub struct Quote {
     pub p_miss: f64,
     /// Probability that the attempt fails.
     pub p_err: f64,
-    /// Slot-seconds of own capacity that it takes; zero for metered pools.
+    /// Seconds of own prefill that it takes; zero for metered pools.
+    pub prefill_s: f64,
+    /// Seconds of own decode slots that it takes; zero for metered pools.
     pub slot_s: f64,
-    /// What such a second is worth now, in dollars.
-    pub scarcity_usd_per_s: f64,
+    /// What such seconds are worth now.
+    pub shadow: Shadow,
 }
 
 /// In which order offers are tried when some were tried already. Smaller first.
