@@ -36,6 +36,10 @@ impl Backlog {
 
     /// Real seconds of work, where one nominal second takes `stretch` and so much is done at a time (endpoints).
     pub fn seconds(&self, stretch: f64, at_a_time: f64, now: Instant) -> f64 {
+        // Most endpoints have nothing queued most of the time.
+        if self.work_s == 0.0 {
+            return 0.0;
+        }
         let left_s = self.left_s - at_a_time * now.secs_since(self.at);
         (self.work_s * stretch).min(left_s).max(0.0)
     }
@@ -128,7 +132,7 @@ impl Load {
         let prefill = if warm { job.warm_s } else { job.full_s } * job.stretch * pace;
         // The next turn saves the same again, if there is one.
         let kept = if warm { job.next_turn * (job.full_s - job.warm_s) * job.stretch } else { 0.0 };
-        self.backlog_s(job.stretch, job.now)
+        self.backlog.seconds(job.stretch * pace, 1.0, job.now)
             + job.base_s * pace
             + prefill * (1.0 + n / DECODING_PER_WAITING)
             + OVER_SLOTS_S * (n - job.slots).max(0.0)
