@@ -106,13 +106,16 @@ impl PoolState {
     }
 
     pub(super) fn endpoint_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
-        let at = self.endpoints.binary_search_by_key(&id, |e| e.id).ok()?;
+        let at = self.position(id)?;
         self.endpoints.get_mut(at)
     }
 
     pub(super) fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
-        let at = self.endpoints.binary_search_by_key(&id, |e| e.id).ok()?;
-        self.endpoints.get(at)
+        self.endpoints.get(self.position(id)?)
+    }
+
+    pub(super) fn position(&self, id: EndpointId) -> Option<usize> {
+        self.endpoints.binary_search_by_key(&id, |e| e.id).ok()
     }
 
     /// Removes endpoints that have left and whose last call is over.
@@ -166,6 +169,14 @@ impl PoolState {
         let most = self.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
         let slots = f64::from(self.in_flight.count()) / (self.slots * endpoints).min(most);
         slots.max(self.backlog.seconds(stretch, endpoints, now) / (BACKLOG_S * endpoints))
+    }
+
+    /// Expected queueing before its endpoints are looked at one by one: the mean over them, which is what placement beats.
+    pub(super) fn wait_s(&self, stretch: f64, service_s: f64, now: Instant) -> f64 {
+        let endpoints = f64::from(self.present.max(1));
+        let over = f64::from(self.in_flight.count()) / endpoints + 1.0 - self.slots;
+        let slot = if over > 0.0 { over * service_s / self.slots } else { 0.0 };
+        self.backlog.seconds(stretch, endpoints, now) / endpoints + slot
     }
 
     /// The price of a slot-second now; a metered pool has none.
@@ -257,6 +268,11 @@ impl OfferState {
             }
         };
         catalog.offers.iter().map(&mut state).collect()
+    }
+
+    /// Neither ill nor recovering: it takes every call.
+    pub(super) fn is_well(&self) -> bool {
+        self.breaker.is_healthy() && self.cooldown.never()
     }
 
     pub(super) fn read(&self, settings: &Settings, now: Now) -> Reading<'_> {
