@@ -1,7 +1,9 @@
 //! All that is estimated about one pool's service of one model.
 
+use std::borrow::Cow;
+
 use super::{Line, Mean, Settings, Tail};
-use crate::domain::{EnginePrior, Instant};
+use crate::domain::{Duration, EnginePrior, Instant};
 
 /// Estimates of one offer. Times of samples must not go backwards; if they do, nothing fades.
 #[derive(Clone, Debug)]
@@ -25,13 +27,13 @@ const PREFILL_MIN_S: f64 = 1e-6;
 /// Fewer output tokens say nothing about the time per token.
 const TPOT_MIN_TOKENS: u64 = 8;
 
-/// A digest of this age is as good as a new one: in half a second samples lose half a per cent of their weight.
-const FRESH_S: f64 = 0.5;
+/// A digest younger than this is as good as a new one: in half a second samples lose half a per cent of their weight.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// The estimates as they are at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reading<'a> {
-    digest: Digest,
+    digest: Cow<'a, Digest>,
     tail: &'a Tail,
     came: &'a Tail,
 }
@@ -99,8 +101,9 @@ impl OfferEstimate {
 
     /// What is believed now.
     pub fn read(&self, settings: &Settings, now: Instant) -> Reading<'_> {
-        let fresh = now.secs_since(self.digested) < FRESH_S;
-        let digest = if fresh { self.digest } else { self.digest_at(settings, now) };
+        let fresh = now.since(self.digested) < FRESH;
+        let digest =
+            if fresh { Cow::Borrowed(&self.digest) } else { Cow::Owned(self.digest_at(settings, now)) };
         Reading { digest, tail: &self.tail, came: &self.came }
     }
 

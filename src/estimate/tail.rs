@@ -62,7 +62,8 @@ impl Tail {
     /// The probability that it takes more than `ratio` times what is expected.
     pub fn beyond(&self, ratio: f64, fade: f64, prior_samples: f64) -> f64 {
         let at = place(ratio);
-        let (i, part) = (at as usize, at.fract());
+        let bucket = at as u8;
+        let (i, part) = (usize::from(bucket), at - f32::from(bucket));
         let between = |t: &[f32; BUCKETS + 1]| t[i] + part * (t[(i + 1).min(BUCKETS)] - t[i]);
         let (fade, n0) = (fade as f32, prior_samples as f32);
         f64::from((fade * between(&self.above) + n0 * between(&self.prior)) / (fade * self.above[0] + n0))
@@ -72,8 +73,13 @@ impl Tail {
     pub fn quantile(&self, p: f64, fade: f64, prior_samples: f64) -> f64 {
         let (fade, n0) = (fade as f32, prior_samples as f32);
         let all = fade * self.above[0] + n0;
-        let found = (0..BUCKETS).find(|&i| fade * self.above[i] + n0 * self.prior[i] <= p as f32 * all);
-        f64::from((found.unwrap_or(BUCKETS) as f32 / PER_OCTAVE + LOWEST_OCTAVE).exp2())
+        // Both curves only fall, and so does their sum: the first bucket that is rare enough is found by halving.
+        let (mut from, mut to) = (0, BUCKETS);
+        while from < to {
+            let i = usize::midpoint(from, to);
+            if fade * self.above[i] + n0 * self.prior[i] <= p as f32 * all { to = i } else { from = i + 1 }
+        }
+        f64::from((from as f32 / PER_OCTAVE + LOWEST_OCTAVE).exp2())
     }
 }
 

@@ -38,17 +38,18 @@ impl Fleet {
         if let Err(refusal) = self.may_retry(facts, tried, now) {
             return Decision::Shed(refusal);
         }
-        let catalog = Arc::clone(&self.catalog);
         let mut found = std::mem::take(&mut self.scratch);
-        let asking = self.asking(facts, catalog.class(facts.class), tried, now);
+        let asking = self.asking(facts, tried, now);
+        let mut level = self.level;
         let looked = self.find(asking, &mut found, rng);
-        self.level.learn(&found.candidates, self.settings.choice.prefill_weight);
+        level.learn(&found.candidates, self.settings.choice.prefill_weight);
         let decision = match looked {
             Some((asking, chosen)) => self.dispatch(&asking, &found, chosen, rng),
             None => None,
         };
         let decision = match decision {
             Some(dispatch) => {
+                self.level = level;
                 self.charge(facts, tried, now);
                 Decision::Dispatch(dispatch)
             }
@@ -107,7 +108,7 @@ impl Fleet {
         let others = (0..found.candidates.len()).filter(|&i| i != chosen.best);
         for i in first.chain(others) {
             let candidate = &found.candidates[i];
-            let job = self.job(asking, candidate.offer);
+            let job = self.job(asking, &self.known(candidate.offer));
             let pool = &self.pools[candidate.pool.index()];
             if let Some(endpoint) = self.place(asking, candidate.offer, candidate.rank, &job, rng) {
                 let chosen = if i == chosen.best { chosen } else { Chosen { best: i, runner_up: None } };
@@ -188,7 +189,7 @@ impl Fleet {
         }
         let start = if n > 1 { rng.random_range(0..n) } else { 0 };
         if n > COMPARE_ALL {
-            let warm = asking.warm.and_then(|w| pool.endpoints.iter().position(|e| e.id == w.endpoint));
+            let warm = asking.warm.and_then(|w| pool.position(w.endpoint));
             let hashed = asking.call.facts.session.map(|s| (s.0 % n as u64) as usize);
             let mut few = smallvec::SmallVec::<[usize; 4]>::new();
             few.extend(warm.into_iter().chain(hashed));
@@ -331,16 +332,12 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     fn least(&self, positions: impl Iterator<Item = usize>, rng: &mut SmallRng) -> Option<usize> {
-        let mut best: Option<(usize, f64)> = None;
-        for i in positions {
+        let costs = positions.filter_map(|i| {
             let e = &self.pool.endpoints[i];
-            let Some(penalty) = self.penalty(e, rng) else { continue };
-            let cost = self.cost_s(e) + penalty;
-            if best.is_none_or(|(_, b)| cost < b) {
-                best = Some((i, cost));
-            }
-        }
-        best.map(|(i, _)| i)
+            let penalty = self.penalty(e, rng)?;
+            Some((i, self.cost_s(e) + penalty))
+        });
+        costs.reduce(|best, this| if this.1 < best.1 { this } else { best }).map(|(i, _)| i)
     }
 
     /// None if the call must not go there.
@@ -348,9 +345,11 @@ impl Look<'_> {
         if e.leaving || (!self.again && self.asking.tried.iter().any(|t| t.endpoint == e.id)) {
             return None;
         }
-        if !e.troubled {
-            return Some(0.0);
-        }
+        if e.troubled { self.penalty_of_troubled(e, rng) } else { Some(0.0) }
+    }
+
+    #[cold]
+    fn penalty_of_troubled(&self, e: &Endpoint, rng: &mut SmallRng) -> Option<f64> {
         let settings = &self.fleet.settings.health;
         let lane = self.fleet.offers[self.offer.index()].lane;
         let trials = e.breaker.trials().max(e.lanes.get(lane).map_or(0, crate::health::Breaker::trials));

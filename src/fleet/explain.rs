@@ -74,8 +74,7 @@ impl Fleet {
     pub fn explain_after(&self, facts: &CallFacts, tried: &[Tried], now: Now) -> Explanation {
         let mut rng = SmallRng::seed_from_u64(facts.id.0);
         let mut found = Survey::default();
-        let class = self.catalog.class(facts.class);
-        let asking = self.asking(facts, class, tried, now);
+        let asking = self.asking(facts, tried, now);
         let chosen = self.find(asking, &mut found, &mut rng).map(|(_, chosen)| chosen);
         let total = |i: usize| found.candidates[i].terms.total();
         let outcome = match chosen {
@@ -87,7 +86,7 @@ impl Fleet {
         };
         Explanation {
             model: Arc::clone(&self.catalog.model(facts.model).name),
-            class: Arc::clone(&class.name),
+            class: Arc::clone(&asking.call.class.name),
             policy: self.settings.choice.policy,
             input_tokens: facts.input_tokens,
             output_tokens: asking.call.output as u32,

@@ -111,18 +111,17 @@ impl PoolState {
         catalog.pools.iter().enumerate().map(state).collect()
     }
 
-    pub(super) fn position(&self, id: EndpointId) -> Option<usize> {
-        self.endpoints.binary_search_by_key(&id, |e| e.id).ok()
-    }
-
     pub(super) fn endpoint_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
-        let at = self.endpoints.binary_search_by_key(&id, |e| e.id).ok()?;
+        let at = self.position(id)?;
         self.endpoints.get_mut(at)
     }
 
     pub(super) fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
-        let at = self.endpoints.binary_search_by_key(&id, |e| e.id).ok()?;
-        self.endpoints.get(at)
+        self.endpoints.get(self.position(id)?)
+    }
+
+    pub(super) fn position(&self, id: EndpointId) -> Option<usize> {
+        self.endpoints.binary_search_by_key(&id, |e| e.id).ok()
     }
 
     /// Removes endpoints that have left and whose last call is over.
@@ -308,6 +307,11 @@ impl OfferState {
             }
         };
         catalog.offers.iter().map(&mut state).collect()
+    }
+
+    /// Neither ill nor recovering: it takes every call.
+    pub(super) fn is_well(&self) -> bool {
+        self.breaker.is_healthy() && self.cooldown.never()
     }
 
     pub(super) fn read(&self, settings: &Settings, now: Now) -> Reading<'_> {

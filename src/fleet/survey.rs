@@ -2,21 +2,19 @@
 //!
 //! Deciding and explaining both go through here, so that an explanation cannot differ from what was done.
 
-use std::sync::Arc;
-
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 
 use super::sessions::Warm;
-use super::state::Endpoints;
+use super::state::{Endpoints, OfferState, PoolState};
 use super::{Fleet, Tried};
-use crate::domain::{CallFacts, Instant, Now, OfferId, PoolId, Tenure};
+use crate::domain::{CallFacts, Now, Offer, OfferId, Pool, PoolId};
 use crate::estimate::{nominal_work_s, tokens::expected_output};
 use crate::health::Admission;
 use crate::policy::eligibility::{fits, in_contact, worth_trying};
 use crate::policy::place::Job;
 use crate::policy::retry::{Past, kinship};
-use crate::policy::{CallView, Candidate, Exclusion, Kinship, Quote, Rank, price};
+use crate::policy::{CallView, Candidate, Exclusion, Quote, Rank, Shadow, price};
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -45,19 +43,23 @@ pub(super) struct Asking<'a> {
     pub(super) strictness: Strictness,
 }
 
+/// An offer with all that is known about it, looked up once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a> {
+    pub(super) id: OfferId,
+    pub(super) offer: &'a Offer,
+    pub(super) pool: &'a Pool,
+    pub(super) state: &'a OfferState,
+    /// The state of its pool.
+    pub(super) around: &'a PoolState,
+}
+
 impl Fleet {
-    pub(super) fn asking<'a>(
-        &self,
-        facts: &'a CallFacts,
-        class: &'a crate::domain::Class,
-        tried: &'a [Tried],
-        now: Now,
-    ) -> Asking<'a> {
+    pub(super) fn asking<'a>(&'a self, facts: &'a CallFacts, tried: &'a [Tried], now: Now) -> Asking<'a> {
         let seen = &self.outputs[self.output_index(facts)];
         let each = expected_output(facts.kind, seen, facts.max_tokens, &self.settings.estimate);
-        let output = each * f64::from(facts.n.max(1));
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
-        let call = CallView { facts, class, output, now };
+        let call = CallView::new(facts, self.catalog.class(facts.class), each, now);
         Asking { call, tried, warm, strictness: Strictness::Normal }
     }
 
@@ -66,9 +68,8 @@ impl Fleet {
         found.candidates.clear();
         found.excluded.clear();
         found.whose.clear();
-        let catalog = Arc::as_ref(&self.catalog);
-        for &offer in &catalog.model(asking.call.facts.model).offers {
-            match self.assess(asking, offer, rng) {
+        for &offer in &self.catalog.model(asking.call.facts.model).offers {
+            match self.assess(asking, &self.known(offer), rng) {
                 Ok(candidate) => found.candidates.push(candidate),
                 Err(exclusion) => {
                     found.excluded.push(exclusion);
@@ -79,45 +80,64 @@ impl Fleet {
         price::settle(&mut found.candidates, self.home(asking), &asking.call);
     }
 
-    fn assess(&self, asking: &Asking<'_>, id: OfferId, rng: &mut SmallRng) -> Result<Candidate, Exclusion> {
+    /// All that is known about an offer.
+    #[inline]
+    pub(super) fn known(&self, id: OfferId) -> Known<'_> {
         let offer = self.catalog.offer(id);
-        let (pool_id, pool) = (offer.pool, self.catalog.pool(offer.pool));
-        let state = &self.pools[pool_id.index()];
-        let now = asking.call.now;
-        fits(asking.call.facts, pool, offer)?;
-        if state.drained {
+        let pool = self.catalog.pool(offer.pool);
+        Known { id, offer, pool, state: &self.offers[id.index()], around: &self.pools[offer.pool.index()] }
+    }
+
+    fn assess(
+        &self,
+        asking: &Asking<'_>,
+        known: &Known<'_>,
+        rng: &mut SmallRng,
+    ) -> Result<Candidate, Exclusion> {
+        let Known { id, offer, pool, state, around } = *known;
+        fits(&asking.call, pool, offer)?;
+        if around.drained {
             return Err(Exclusion::Drained);
         }
-        in_contact(pool, now)?;
-        let mut rank = self.rank(asking, id)?;
-        if let Some(max) = state.in_flight.full() {
+        in_contact(pool, asking.call.now)?;
+        let mut rank = self.rank(asking, known)?;
+        if let Some(max) = around.in_flight.full() {
             return Err(Exclusion::Full { max });
         }
-        if self.held_back(asking, id, rng)? {
+        if !state.is_well() && self.held_back(asking, state, rng)? {
             rank = Rank::HeldBack;
         }
-        let quote = self.quote(asking, id);
-        let most = price::most_usd(&quote.prices, &asking.call);
-        worth_trying(&asking.call, pool, quote.ttft_s, quote.finish_s, most)?;
+        let quote = self.quote(asking, known);
+        worth_trying(&asking.call, pool, &quote)?;
         let terms = price::terms(&quote, &asking.call);
-        Ok(Candidate { offer: id, pool: pool_id, rank, quote, terms, order: pool.order, weight: pool.weight })
+        let (order, weight) = (pool.order, pool.weight);
+        Ok(Candidate { offer: id, pool: offer.pool, rank, quote, terms, order, weight })
     }
 
     /// How the offer stands to what was tried, and whether any endpoint is left for it.
-    fn rank(&self, asking: &Asking<'_>, id: OfferId) -> Result<Rank, Exclusion> {
-        let pool = self.catalog.offer(id).pool;
-        let state = &self.pools[pool.index()];
-        let kin = match asking.tried {
-            [] => Kinship::None,
-            tried => kinship(tried.iter().map(|t| self.past(t, id)), id, pool)?,
-        };
-        let ill = asking.strictness == Strictness::Normal && state.troubled > 0;
-        let endpoints = if state.present == 0 {
+    fn rank(&self, asking: &Asking<'_>, known: &Known<'_>) -> Result<Rank, Exclusion> {
+        let around = known.around;
+        let ill = asking.strictness == Strictness::Normal && around.troubled > 0;
+        if asking.tried.is_empty() && !ill && around.present > 0 {
+            return Ok(Rank::default());
+        }
+        self.rank_among_troubles(asking, known, ill)
+    }
+
+    #[cold]
+    fn rank_among_troubles(
+        &self,
+        asking: &Asking<'_>,
+        known: &Known<'_>,
+        ill: bool,
+    ) -> Result<Rank, Exclusion> {
+        let Known { id, offer, state, around, .. } = *known;
+        let kin = kinship(asking.tried.iter().map(|t| self.past(t, id)), id, offer.pool)?;
+        let endpoints = if around.present == 0 {
             Endpoints::None
         } else if ill || kin.same_pool() {
             let was_tried = |e| kin.same_pool() && asking.tried.iter().any(|t| t.endpoint == e);
-            let lane = self.offers[id.index()].lane;
-            state.endpoints_for(lane, asking.call.now.mono, &self.settings.health, was_tried)
+            around.endpoints_for(state.lane, asking.call.now.mono, &self.settings.health, was_tried)
         } else {
             Endpoints::Some
         };
@@ -149,8 +169,13 @@ impl Fleet {
     }
 
     /// Health of the offer: an exclusion, or whether this call is one of those that slow start keeps away.
-    fn held_back(&self, asking: &Asking<'_>, id: OfferId, rng: &mut SmallRng) -> Result<bool, Exclusion> {
-        let state = &self.offers[id.index()];
+    #[cold]
+    fn held_back(
+        &self,
+        asking: &Asking<'_>,
+        state: &OfferState,
+        rng: &mut SmallRng,
+    ) -> Result<bool, Exclusion> {
         let (now, settings) = (asking.call.now.mono, &self.settings.health);
         if let Some(until) = state.cooldown.until(now) {
             return Err(Exclusion::Cooldown { until });
@@ -174,33 +199,34 @@ impl Fleet {
     }
 
     /// What the offer would do, by the estimates.
-    pub(super) fn quote(&self, asking: &Asking<'_>, id: OfferId) -> Quote {
-        let offer = self.catalog.offer(id);
-        let (pool, state) = (&self.pools[offer.pool.index()], &self.offers[id.index()]);
+    fn quote(&self, asking: &Asking<'_>, known: &Known<'_>) -> Quote {
+        let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
         let read = state.read(&self.settings, call.now);
-        let cached = self.cached_tokens(asking, offer.pool, read.hit);
-        let prior = &self.catalog.pool(offer.pool).engine_prior;
-        let work_s = nominal_work_s(prior, f64::from(call.facts.input_tokens) - cached) * read.stretch;
-        let decode_s = call.output / f64::from(call.facts.n.max(1)) * read.tpot_s;
+        let cached = asking.cached_tokens(offer.pool, read.hit);
+        let work_s = nominal_work_s(&pool.engine_prior, call.input - cached) * read.stretch;
+        let decode_s = call.each * read.tpot_s;
         let alone_s = read.base_s + work_s;
-        let ttft_s = alone_s + pool.wait_s(read.stretch, self.hold_s(offer.pool), call.now.mono);
+        let (mut ttft_s, mut prefill_s, mut slot_s, mut shadow) = (alone_s, 0.0, 0.0, Shadow::default());
+        // A metered pool has no slots that we know of; what queueing it has is learned with its time to first token.
+        if around.owned {
+            let now = call.now.mono;
+            ttft_s += around.wait_s(read.stretch, self.hold_s(offer.pool), now);
+            (prefill_s, slot_s) = (work_s, decode_s * call.choices);
+            shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, now);
+        }
         let finish_s = ttft_s + decode_s;
-        let class = call.class;
-        let late = |target: Option<crate::domain::Duration>, expected: f64| {
-            target.map_or(0.0, |t| read.p_late(t.as_secs_f64(), expected))
-        };
-        let own = |seconds: f64| if pool.owned { seconds } else { 0.0 };
+        let late = |target_s: Option<f64>, expected_s| target_s.map_or(0.0, |t| read.p_late(t, expected_s));
         Quote {
             prices: state.prices,
             cached,
             ttft_s,
             finish_s,
-            p_miss: late(class.ttft_target, ttft_s).max(late(class.finish_target, finish_s)),
+            p_miss: late(call.ttft_target_s, ttft_s).max(late(call.finish_target_s, finish_s)),
             p_err: read.p_err,
-            prefill_s: own(work_s),
-            slot_s: own(decode_s * f64::from(call.facts.n.max(1))),
-            shadow: pool.shadow(read.stretch, self.level.usd(), &self.settings, call.now.mono),
+            prefill_s,
+            slot_s,
+            shadow,
         }
     }
 
@@ -209,56 +235,50 @@ impl Fleet {
         self.pools[pool.index()].hold.value(1.0, &self.settings.estimate)
     }
 
-    /// Input tokens expected to be cached in the pool.
-    pub(super) fn cached_tokens(&self, asking: &Asking<'_>, pool: PoolId, hit: f64) -> f64 {
-        match asking.warm {
-            Some(warm) if warm.pool == pool => {
-                f64::from(warm.prefix_tokens.min(asking.call.facts.input_tokens)) * hit
-            }
-            Some(_) | None => 0.0,
-        }
-    }
-
     /// The pool where the session is warm, and what its next turn loses by not being there.
     fn home(&self, asking: &Asking<'_>) -> Option<(PoolId, f64)> {
         let warm = asking.warm?;
         let model = self.catalog.model(asking.call.facts.model);
         let id = *model.offers.iter().find(|o| self.catalog.offer(**o).pool == warm.pool)?;
-        let (state, pool) = (&self.offers[id.index()], self.catalog.pool(warm.pool));
+        let Known { pool, state, around, .. } = self.known(id);
         let read = state.read(&self.settings, asking.call.now);
         let tokens = f64::from(warm.prefix_tokens) * read.hit;
         let prefill_s = nominal_work_s(&pool.engine_prior, tokens) * read.stretch;
         let money = tokens * (state.prices.input - state.prices.cached).max(0.0);
-        let scarcity = match pool.tenure {
-            Tenure::Owned => {
-                let pool = &self.pools[warm.pool.index()];
-                let now = asking.call.now.mono;
-                pool.shadow(read.stretch, self.level.usd(), &self.settings, now).prefill_usd_per_s * prefill_s
-            }
-            Tenure::Metered => 0.0,
-        };
+        let shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, asking.call.now.mono);
+        let scarcity = shadow.prefill_usd_per_s * prefill_s;
         let delay = asking.call.class.delay_usd_per_s * prefill_s;
         Some((warm.pool, self.settings.choice.next_turn * (money + scarcity + delay)))
     }
 
     /// What placing needs, for an offer.
-    pub(super) fn job(&self, asking: &Asking<'_>, id: OfferId) -> Job {
-        let offer = self.catalog.offer(id);
+    pub(super) fn job(&self, asking: &Asking<'_>, known: &Known<'_>) -> Job {
+        let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
-        let read = self.offers[id.index()].read(&self.settings, call.now);
-        let prior = &self.catalog.pool(offer.pool).engine_prior;
-        let input = f64::from(call.facts.input_tokens);
-        let full_s = nominal_work_s(prior, input);
-        let warm_s = nominal_work_s(prior, input - self.cached_tokens(asking, offer.pool, read.hit));
+        let read = state.read(&self.settings, call.now);
+        let full_s = nominal_work_s(&pool.engine_prior, call.input);
+        let cached = asking.cached_tokens(offer.pool, read.hit);
         Job {
             base_s: read.base_s,
             full_s,
-            warm_s,
+            warm_s: nominal_work_s(&pool.engine_prior, call.input - cached),
             stretch: read.stretch,
-            slots: self.pools[offer.pool.index()].slots,
+            slots: around.slots,
             hold_s: self.hold_s(offer.pool),
             next_turn: self.settings.choice.next_turn,
             now: call.now.mono,
+        }
+    }
+}
+
+impl Asking<'_> {
+    /// Input tokens expected to be cached in the pool.
+    fn cached_tokens(&self, pool: PoolId, hit: f64) -> f64 {
+        match self.warm {
+            Some(warm) if warm.pool == pool => {
+                f64::from(warm.prefix_tokens.min(self.call.facts.input_tokens)) * hit
+            }
+            Some(_) | None => 0.0,
         }
     }
 }

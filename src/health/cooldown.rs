@@ -33,6 +33,11 @@ impl Cooldown {
         self.span.map(|(_, until)| until).filter(|&until| now < until)
     }
 
+    /// It never said that it had enough: the quick test before all others.
+    pub const fn never(&self) -> bool {
+        self.span.is_none()
+    }
+
     /// The share of calls that may come in after a cooldown: up to 1 over the ramp.
     pub fn share(&self, now: Instant, settings: &Settings) -> f64 {
         let Some((_, until)) = self.span else { return 1.0 };

@@ -2,6 +2,7 @@
 
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
+use smallvec::SmallVec;
 
 use super::{Candidate, Policy, Settings};
 
@@ -14,82 +15,82 @@ pub struct Chosen {
     pub runner_up: Option<usize>,
 }
 
+/// Keys are kept on the stack up to so many candidates.
+type Keys = SmallVec<[f64; 64]>;
+
 /// Chooses among the candidates of the best rank; the runner-up may be of any. A rival needs its
 /// [`Memory`](super::rival::Memory) to choose; without one its pools are chosen by price.
 pub fn choose(candidates: &[Candidate], settings: &Settings, rng: &mut SmallRng) -> Option<Chosen> {
     let rank = candidates.iter().map(|c| c.rank).min()?;
+    let keys: Keys = match settings.policy {
+        Policy::Price | Policy::Rival(_) => candidates.iter().map(|c| c.terms.total()).collect(),
+        Policy::Ordered => candidates.iter().map(|c| f64::from(c.order)).collect(),
+        Policy::Weighted => candidates.iter().map(|c| -c.weight).collect(),
+    };
+    let eligible = |i: usize| candidates[i].rank == rank;
+    let ranked = |best: bool| keys.iter().copied().enumerate().filter(move |(i, _)| eligible(*i) == best);
+    let [first, second] = two_least(ranked(true));
+    let (first, second) = (first?.0, second.or_else(|| two_least(ranked(false))[0]).map(|(i, _)| i));
     let best = match settings.policy {
-        Policy::Price | Policy::Rival(_) => by_price(candidates, rank, settings, rng)?,
-        Policy::Ordered => first(candidates, |c| c.rank == rank, |c| f64::from(c.order))?,
-        Policy::Weighted => by_weight(candidates, rank, rng)?,
+        Policy::Price | Policy::Rival(_) => by_price(&keys, first, eligible, settings, rng),
+        Policy::Ordered => first,
+        Policy::Weighted => by_weight(candidates, eligible, rng)?,
     };
-    let key = |c: &Candidate| match settings.policy {
-        Policy::Price | Policy::Rival(_) => c.terms.total(),
-        Policy::Ordered => f64::from(c.order),
-        Policy::Weighted => -c.weight,
-    };
-    let others = |same: bool| {
-        let skip = candidates[best].offer;
-        first(candidates, |c| c.offer != skip && (c.rank == rank) == same, key)
-    };
-    Some(Chosen { best, runner_up: others(true).or_else(|| others(false)) })
+    // Whoever is not the first has the first as the next best.
+    Some(Chosen { best, runner_up: if best == first { second } else { Some(first) } })
 }
 
-/// The position of the smallest key, the earlier of two equals.
-fn first(
-    candidates: &[Candidate],
-    keep: impl Fn(&Candidate) -> bool,
-    key: impl Fn(&Candidate) -> f64,
-) -> Option<usize> {
-    let mut best: Option<(usize, f64)> = None;
-    for (i, c) in candidates.iter().enumerate().filter(|(_, c)| keep(c)) {
-        let k = key(c);
-        if best.is_none_or(|(_, b)| k < b) {
-            best = Some((i, k));
+/// The two smallest keys with their positions, the earlier of equals first.
+pub(super) fn two_least(keys: impl Iterator<Item = (usize, f64)>) -> [Option<(usize, f64)>; 2] {
+    let (mut first, mut second) = (None::<(usize, f64)>, None::<(usize, f64)>);
+    for (i, key) in keys {
+        if first.is_none_or(|(_, least)| key < least) {
+            (first, second) = (Some((i, key)), first);
+        } else if second.is_none_or(|(_, next)| key < next) {
+            second = Some((i, key));
         }
     }
-    best.map(|(i, _)| i)
+    [first, second]
 }
 
 /// By lot among those that are nearly as cheap as the cheapest; the nearer, the likelier.
 fn by_price(
-    candidates: &[Candidate],
-    rank: super::Rank,
+    keys: &[f64],
+    cheapest: usize,
+    eligible: impl Fn(usize) -> bool,
     settings: &Settings,
     rng: &mut SmallRng,
-) -> Option<usize> {
-    let best = first(candidates, |c| c.rank == rank, |c| c.terms.total())?;
-    let least = candidates[best].terms.total();
+) -> usize {
+    let least = keys[cheapest];
     let within = (least.abs() * settings.tie_share).max(settings.tie_usd);
-    let lot = |c: &Candidate| {
-        if c.rank == rank { (1.0 - (c.terms.total() - least) / within).max(0.0) } else { 0.0 }
-    };
-    draw(candidates, lot, rng).or(Some(best))
+    let near = |&(i, &usd): &(usize, &f64)| usd - least < within && eligible(i);
+    let lots = keys.iter().enumerate().filter(near).map(|(i, usd)| (i, 1.0 - (usd - least) / within));
+    draw(lots, rng).unwrap_or(cheapest)
 }
 
 /// By lot with the operator's weights; who has none comes only when nobody has any.
-fn by_weight(candidates: &[Candidate], rank: super::Rank, rng: &mut SmallRng) -> Option<usize> {
-    let lot = |c: &Candidate| if c.rank == rank { c.weight.max(0.0) } else { 0.0 };
-    draw(candidates, lot, rng).or_else(|| first(candidates, |c| c.rank == rank, |c| f64::from(c.order)))
+fn by_weight(
+    candidates: &[Candidate],
+    eligible: impl Fn(usize) -> bool,
+    rng: &mut SmallRng,
+) -> Option<usize> {
+    let all = || candidates.iter().enumerate().filter(|&(i, _)| eligible(i));
+    let lots = all().map(|(i, c)| (i, c.weight.max(0.0)));
+    draw(lots, rng).or_else(|| all().min_by_key(|(_, c)| c.order).map(|(i, _)| i))
 }
 
-/// Draws a position with probability proportional to `lot`; none if all lots are zero.
-fn draw(candidates: &[Candidate], lot: impl Fn(&Candidate) -> f64, rng: &mut SmallRng) -> Option<usize> {
-    let sum: f64 = candidates.iter().map(&lot).sum();
+/// Draws a position with probability proportional to its lot; none if all lots are zero.
+fn draw(lots: impl Iterator<Item = (usize, f64)>, rng: &mut SmallRng) -> Option<usize> {
+    let lots: SmallVec<[(usize, f64); 8]> = lots.filter(|(_, lot)| *lot > 0.0).collect();
+    let sum: f64 = lots.iter().map(|(_, lot)| lot).sum();
     if !(sum > 0.0 && sum.is_finite()) {
         return None;
     }
     let mut at = rng.random::<f64>() * sum;
-    let mut last = None;
-    for (i, c) in candidates.iter().enumerate() {
-        let lot = lot(c);
-        if lot > 0.0 {
-            last = Some(i);
-            at -= lot;
-            if at < 0.0 {
-                break;
-            }
-        }
-    }
-    last
+    let drawn = lots.iter().find(|(_, lot)| {
+        at -= lot;
+        at < 0.0
+    });
+    // What rounding leaves over is the last one's.
+    drawn.or(lots.last()).map(|(i, _)| *i)
 }

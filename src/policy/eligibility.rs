@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::view::CallView;
-use crate::domain::{CallFacts, Capabilities, Instant, Now, Offer, Pool, Timestamp};
+use super::view::{CallView, Quote, TokenPrices};
+use crate::domain::{Capabilities, Instant, Now, Offer, Pool, Timestamp};
 
 /// Why an offer is out.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -88,24 +88,20 @@ pub enum Exclusion {
     },
 }
 
-/// Input is an estimate that may be this much too high; a provider refuses a prompt that is too long at once and for
-/// free, so that trying is better than refusing what would have fitted.
-const INPUT_TOLERANCE: (u64, u64) = (9, 10);
 /// With luck a first token comes in this share of the expected time. Only what even then is late is not tried.
 const LUCK: f64 = 0.5;
 
 /// What time cannot change: the request against the offer.
-pub fn fits(facts: &CallFacts, pool: &Pool, offer: &Offer) -> Result<(), Exclusion> {
+pub fn fits(call: &CallView<'_>, pool: &Pool, offer: &Offer) -> Result<(), Exclusion> {
+    let facts = call.facts;
     let missing = offer.capabilities.lacks(facts.needs);
     if !missing.is_empty() {
         return Err(Exclusion::Capability(missing));
     }
-    if let Some(window) = offer.context_window {
-        let input = u64::from(facts.input_tokens) * INPUT_TOLERANCE.0 / INPUT_TOLERANCE.1;
-        let need = input + u64::from(facts.max_tokens.unwrap_or(0));
-        if need > u64::from(window) {
-            return Err(Exclusion::Context { need: u32::try_from(need).unwrap_or(u32::MAX), window });
-        }
+    if let Some(window) = offer.context_window
+        && call.window > u64::from(window)
+    {
+        return Err(Exclusion::Context { need: u32::try_from(call.window).unwrap_or(u32::MAX), window });
     }
     let hints = &facts.hints;
     if !hints.pools.is_empty() && !hints.pools.contains(&pool.name) {
@@ -129,17 +125,13 @@ pub fn in_contact(pool: &Pool, now: Now) -> Result<(), Exclusion> {
 }
 
 /// What the estimates say: in reach until the end of the answer, in time, and for the money.
-pub fn worth_trying(
-    call: &CallView<'_>,
-    pool: &Pool,
-    ttft_s: f64,
-    finish_s: f64,
-    most_usd: f64,
-) -> Result<(), Exclusion> {
-    if let Some(max) = call.facts.hints.max_cost_usd
-        && most_usd > max
-    {
-        return Err(Exclusion::Cost { usd: most_usd, max });
+pub fn worth_trying(call: &CallView<'_>, pool: &Pool, quote: &Quote) -> Result<(), Exclusion> {
+    let Quote { ttft_s, finish_s, .. } = *quote;
+    if let Some(max) = call.facts.hints.max_cost_usd {
+        let usd = most_usd(&quote.prices, call);
+        if usd > max {
+            return Err(Exclusion::Cost { usd, max });
+        }
     }
     if let Some(window) = &pool.contact {
         let left = window.remaining(call.now.wall);
@@ -149,10 +141,16 @@ pub fn worth_trying(
             return Err(Exclusion::ContactTooShort { left_s: left.as_secs_f64(), need_s: finish_s, opens });
         }
     }
-    if ttft_s * LUCK > call.left_s() {
-        return Err(Exclusion::TooSlow { ttft_s, left_s: call.left_s() });
+    if ttft_s * LUCK > call.left_s {
+        return Err(Exclusion::TooSlow { ttft_s, left_s: call.left_s });
     }
     Ok(())
+}
+
+/// The most it can cost: nothing cached and the whole of the client's limit.
+fn most_usd(prices: &TokenPrices, call: &CallView<'_>) -> f64 {
+    let limit = call.facts.max_tokens.map_or(call.output, |max| f64::from(max) * call.choices);
+    prices.input * call.input + prices.output * limit
 }
 
 impl Exclusion {

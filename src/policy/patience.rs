@@ -24,7 +24,7 @@ pub fn limits(call: &CallView<'_>, p99_s: f64, tpot_s: f64, another: bool, setti
         let most = call.facts.max_tokens.map_or(WHOLE_ANSWER_TOKENS, f64::from);
         limit += 2.0 * most * tpot_s;
     }
-    let left = call.left_s();
+    let left = call.left_s;
     let cap = if another { left / 2.0 } else { left };
     let limit = limit.min(cap.max(left.min(p99_s)));
     Limits { first_token: seconds(limit), idle: settings.idle }

@@ -36,6 +36,10 @@ impl Backlog {
 
     /// Real seconds of work, where one nominal second takes `stretch` and so much is done at a time (endpoints).
     pub fn seconds(&self, stretch: f64, at_a_time: f64, now: Instant) -> f64 {
+        // Most endpoints have nothing queued most of the time.
+        if self.work_s == 0.0 {
+            return 0.0;
+        }
         let left_s = self.left_s - at_a_time * now.secs_since(self.at);
         (self.work_s * stretch).min(left_s).max(0.0)
     }

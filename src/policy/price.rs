@@ -1,5 +1,6 @@
 //! The price of sending a call somewhere, in dollars: money, scarcity, lateness, waiting, risk, and leaving a session.
 
+use super::choose::two_least;
 use super::{CallView, Candidate, Quote};
 use crate::domain::PoolId;
 
@@ -34,10 +35,9 @@ impl Terms {
 
 /// All terms but risk and switching.
 pub fn terms(quote: &Quote, call: &CallView<'_>) -> Terms {
-    let input = f64::from(call.facts.input_tokens);
     let p = &quote.prices;
     Terms {
-        money: p.input * (input - quote.cached) + p.cached * quote.cached + p.output * call.output,
+        money: p.input * (call.input - quote.cached) + p.cached * quote.cached + p.output * call.output,
         scarcity: quote.shadow.slot_usd_per_s * quote.slot_s
             + quote.shadow.prefill_usd_per_s * quote.prefill_s,
         miss: call.class.miss_usd * quote.p_miss,
@@ -45,13 +45,6 @@ pub fn terms(quote: &Quote, call: &CallView<'_>) -> Terms {
         risk: 0.0,
         switching: 0.0,
     }
-}
-
-/// The most it can cost: nothing cached and the whole of the client's limit.
-pub fn most_usd(prices: &super::TokenPrices, call: &CallView<'_>) -> f64 {
-    let facts = call.facts;
-    let limit = facts.max_tokens.map(|max| f64::from(max) * f64::from(facts.n.max(1)));
-    prices.input * f64::from(facts.input_tokens) + prices.output * limit.unwrap_or(call.output)
 }
 
 /// Adds what depends on the other candidates: the risk of failing here, and what a session loses by leaving `home`.
@@ -63,30 +56,33 @@ pub fn settle(candidates: &mut [Candidate], home: Option<(PoolId, f64)>, call: &
             c.terms.switching = loss;
         }
     }
-    let (mut best, mut second) = (None::<(f64, f64, PoolId)>, None::<(f64, f64, PoolId)>);
-    for c in candidates.iter() {
-        let this = (c.terms.base(), c.quote.ttft_s, c.pool);
-        if best.is_none_or(|b| this.0 < b.0) {
-            (second, best) = (best, Some(this));
-        } else if second.is_none_or(|s| this.0 < s.0) {
-            second = Some(this);
-        }
-    }
-    for c in candidates.iter_mut() {
-        let other = if best.is_some_and(|b| b.2 == c.pool) { second } else { best };
-        c.terms.risk = c.quote.p_err * after_failure_usd(c, other, call);
+    let [best, second] = two_least(candidates.iter().map(|c| c.terms.base()).enumerate());
+    let other = |at: Option<(usize, f64)>| {
+        at.map(|(i, usd)| Other { pool: candidates[i].pool, usd, ttft_s: candidates[i].quote.ttft_s })
+    };
+    let (best, second) = (other(best), other(second));
+    for c in candidates {
+        let other = if best.as_ref().is_some_and(|b| b.pool == c.pool) { &second } else { &best };
+        c.terms.risk = c.quote.p_err * after_failure_usd(c.quote.ttft_s, other.as_ref(), call);
     }
 }
 
-/// What it costs to fail at `c` after its expected time to first token and to go on to the best other.
-fn after_failure_usd(c: &Candidate, other: Option<(f64, f64, PoolId)>, call: &CallView<'_>) -> f64 {
+/// Where a call goes that failed elsewhere.
+struct Other {
+    pool: PoolId,
+    usd: f64,
+    ttft_s: f64,
+}
+
+/// What it costs to fail after `ttft_s`, the expected time to first token, and to go on to the best other.
+fn after_failure_usd(ttft_s: f64, other: Option<&Other>, call: &CallView<'_>) -> f64 {
     let class = call.class;
-    let lost_time = class.delay_usd_per_s * c.quote.ttft_s;
+    let lost_time = class.delay_usd_per_s * ttft_s;
     match other {
         None => class.miss_usd + lost_time,
-        Some((usd, ttft_s, _)) => {
-            let late = class.ttft_target.is_some_and(|t| c.quote.ttft_s + ttft_s > t.as_secs_f64());
-            usd + lost_time + if late { class.miss_usd } else { 0.0 }
+        Some(other) => {
+            let late = call.ttft_target_s.is_some_and(|target_s| ttft_s + other.ttft_s > target_s);
+            other.usd + lost_time + if late { class.miss_usd } else { 0.0 }
         }
     }
 }

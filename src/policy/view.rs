@@ -3,23 +3,55 @@
 use super::{Shadow, Terms};
 use crate::domain::{CallFacts, Class, Now, OfferId, PoolId, Prices};
 
-/// A call, as the policy sees it.
+/// A call, as the policy sees it, with all numbers that are the same for every offer, so that they are worked out once.
 #[derive(Clone, Copy, Debug)]
 pub struct CallView<'a> {
     /// Its facts.
     pub facts: &'a CallFacts,
     /// Its class.
     pub class: &'a Class,
-    /// Output tokens expected, over all choices.
-    pub output: f64,
     /// Now.
     pub now: Now,
+    /// Input tokens.
+    pub input: f64,
+    /// Choices asked for, at least 1.
+    pub choices: f64,
+    /// Output tokens expected of each choice.
+    pub each: f64,
+    /// Output tokens expected, over all choices.
+    pub output: f64,
+    /// The context window that it needs at least, in tokens.
+    pub window: u64,
+    /// The class wants the first token within so many seconds.
+    pub ttft_target_s: Option<f64>,
+    /// And the whole answer within so many.
+    pub finish_target_s: Option<f64>,
+    /// Seconds left until the deadline.
+    pub left_s: f64,
 }
 
-impl CallView<'_> {
-    /// Seconds left until the deadline.
-    pub fn left_s(&self) -> f64 {
-        self.facts.deadline.secs_since(self.now.mono)
+/// Input is an estimate that may be this much too high; a provider refuses a prompt that is too long at once and for
+/// free, so that trying is better than refusing what would have fitted.
+const INPUT_TOLERANCE: (u64, u64) = (9, 10);
+
+impl<'a> CallView<'a> {
+    /// Of a call that is expected to get `each` output tokens a choice.
+    pub fn new(facts: &'a CallFacts, class: &'a Class, each: f64, now: Now) -> Self {
+        let choices = f64::from(facts.n.max(1));
+        let input = u64::from(facts.input_tokens) * INPUT_TOLERANCE.0 / INPUT_TOLERANCE.1;
+        Self {
+            facts,
+            class,
+            now,
+            input: f64::from(facts.input_tokens),
+            choices,
+            each,
+            output: each * choices,
+            window: input + u64::from(facts.max_tokens.unwrap_or(0)),
+            ttft_target_s: class.ttft_target.map(|t| t.as_secs_f64()),
+            finish_target_s: class.finish_target.map(|t| t.as_secs_f64()),
+            left_s: facts.deadline.secs_since(now.mono),
+        }
     }
 }
 
