@@ -188,11 +188,11 @@ impl SpillSlo {
     /// See [`Rule::grid`](super::Rule::grid).
     pub const GRID: [Self; 6] = [
         Self::USUAL,
-        Self { evidence: Evidence::Predicted, ..Self::USUAL },
         Self { patient: Patient::Spill, ..Self::USUAL },
+        Self { patient: Patient::Spill, spill: Spill { share: 1.0, backlog_s: 0.25 }, ..Self::USUAL },
+        Self { patient: Patient::Spill, spill: Spill { share: 0.85, backlog_s: 0.45 }, ..Self::USUAL },
+        Self { patient: Patient::Spill, spill: Spill { share: 0.85, backlog_s: 0.25 }, ..Self::USUAL },
         Self { patient: Patient::Spill, evidence: Evidence::Predicted, ..Self::USUAL },
-        Self { spill: Spill { share: 1.0, backlog_s: 0.25 }, evidence: Evidence::Predicted, ..Self::USUAL },
-        Self { spill: Spill { share: 1.0, backlog_s: 0.8 }, evidence: Evidence::Predicted, ..Self::USUAL },
     ];
 }
 
