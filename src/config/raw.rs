@@ -112,12 +112,22 @@ record! {
         short_wait: Option<At<Duration>>,
         /// A session that was quiet for this long is cold; default 5m.
         session: Option<At<Duration>>,
-        /// The price of a second of owned capacity when it is overfull, in dollars; default 0.002.
-        scarcity_usd: Option<Amount>,
+        /// What own capacity is worth.
+        own: Option<Own>,
         /// When pools and endpoints are left alone, and how they come back.
         health: Option<Health>,
         /// How much retries may add.
         retry: Option<Retry>,
+    }
+}
+
+record! {
+    /// What own capacity is worth: at the set points below, exactly what it saves at the providers.
+    Own as "routing.own" {
+        /// Share of the decode slots in use up to which owned capacity is preferred to what it saves; default 0.85.
+        fill: Option<Share>,
+        /// Queued prefill up to which the same holds; default 300ms.
+        backlog: Option<At<Duration>>,
     }
 }
 

@@ -20,7 +20,8 @@ fn candidate(i: u16, usd: f64, rank: Rank) -> Candidate {
         p_miss: 0.0,
         p_err: 0.01,
         slot_s: 0.0,
-        scarcity_usd_per_s: 0.0,
+        prefill_s: 0.0,
+        shadow: Shadow::default(),
     };
     let terms = Terms { money: usd, ..Terms::default() };
     Candidate { offer: OfferId(i), pool: PoolId(i), rank, quote, terms, order: u32::from(i), weight: 1.0 }
@@ -31,13 +32,17 @@ fn past(pool: u16, kind: FailureKind, unprocessed: bool) -> Past {
     Past { offer, pool, same_domain: false, window_as_large: false, kind, unprocessed }
 }
 
+fn congested(slots: f64, backlog_s: f64) -> Shadow {
+    shadow::of_own(Congestion { slots, backlog_s }, 1e-4, 10.0, &shadow::Settings::default())
+}
+
 #[test]
-fn scarcity_is_next_to_nothing_when_idle_and_dearer_than_clouds_when_full() {
-    let s = Settings::default();
-    assert_eq!(scarcity_usd_per_s(0.0, &s), 1e-7);
-    assert_eq!(scarcity_usd_per_s(0.5, &s), 1e-7);
-    assert!((scarcity_usd_per_s(1.1, &s) - 2e-3).abs() < 1e-12);
-    assert!((scarcity_usd_per_s(9.0, &s) - 2e-3).abs() < 1e-12);
+fn at_the_set_point_a_slot_second_is_worth_what_it_saves_elsewhere() {
+    let s = shadow::Settings::default();
+    let at_target = congested(s.slots_target, 0.0).slot_usd_per_s;
+    assert!((at_target - 1e-4).abs() < 1e-9);
+    assert!(congested(0.2, 0.0).slot_usd_per_s < 1e-8, "idle capacity is next to free");
+    assert!(congested(1.2, 0.0).slot_usd_per_s > 1e-2, "a full pool is dearer than any provider");
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn a_warm_endpoint_may_be_busier_by_what_its_cache_saves() {
         warm_s,
         stretch: 1.0,
         slots: 64.0,
-        service_s: 5.0,
+        hold_s: 5.0,
         next_turn: 0.5,
         now: at(0.0),
     };
@@ -126,10 +131,14 @@ proptest! {
         prop_assert_eq!(chosen.runner_up.is_none(), c.len() == 1);
     }
 
-    /// More load never makes owned capacity cheaper.
+    /// More headroom never raises a shadow price, and no price is negative.
     #[test]
-    fn scarcity_never_falls_with_load(a in 0.0f64..2.0, b in 0.0f64..2.0) {
-        let s = Settings::default();
-        prop_assert!((a <= b) == (scarcity_usd_per_s(a, &s) <= scarcity_usd_per_s(b, &s)) || a.min(b) < 0.5 || a.max(b) > 1.1);
+    fn shadow_prices_never_fall_with_congestion(
+        (a, b) in (0.0f64..2.0, 0.0f64..2.0), (v, w) in (0.0f64..9.0, 0.0f64..9.0),
+    ) {
+        let (less, more) = (congested(a.min(b), v.min(w)), congested(a.max(b), v.max(w)));
+        prop_assert!(less.slot_usd_per_s >= 0.0 && less.prefill_usd_per_s >= 0.0);
+        prop_assert!(less.slot_usd_per_s <= more.slot_usd_per_s);
+        prop_assert!(less.prefill_usd_per_s <= more.prefill_usd_per_s);
     }
 }

@@ -30,7 +30,7 @@ impl Lower<'_> {
             first_token_min: self.wait(raw.first_token_min.as_ref(), usual.choice.first_token_min),
             idle: self.wait(raw.idle.as_ref(), usual.choice.idle),
             short_wait: self.wait(raw.short_wait.as_ref(), usual.choice.short_wait),
-            scarcity_high_usd: raw.scarcity_usd.map_or(usual.choice.scarcity_high_usd, |usd| usd.0),
+            shadow: self.own(raw.own.as_ref(), usual.choice.shadow),
             ..usual.choice
         };
         fleet::Settings {
@@ -38,6 +38,16 @@ impl Lower<'_> {
             health: raw.health.as_ref().map_or(usual.health, |raw| self.health(raw, usual.health)),
             retry: raw.retry.as_ref().map_or(usual.retry, |raw| self.retry(raw, usual.retry)),
             session_ttl: self.wait(raw.session.as_ref(), usual.session_ttl),
+            ..usual
+        }
+    }
+
+    fn own(&mut self, raw: Option<&raw::Own>, usual: policy::shadow::Settings) -> policy::shadow::Settings {
+        let Some(raw) = raw else { return usual };
+        let backlog = Duration::from_secs_f64(usual.backlog_target_s);
+        policy::shadow::Settings {
+            slots_target: raw.fill.map_or(usual.slots_target, |share| share.0),
+            backlog_target_s: self.wait(raw.backlog.as_ref(), backlog).as_secs_f64(),
             ..usual
         }
     }

@@ -21,7 +21,8 @@ fn candidate(i: u16, usd: f64, ttft_s: f64) -> Candidate {
         p_miss: 0.0,
         p_err: 0.01,
         slot_s: 0.0,
-        scarcity_usd_per_s: 0.0,
+        prefill_s: 0.0,
+        shadow: crate::policy::Shadow::default(),
     };
     let terms = Terms { money: usd, ..Terms::default() };
     let (offer, pool) = (OfferId(i), PoolId(i));
@@ -60,7 +61,7 @@ impl World {
     fn choose(&mut self) -> Option<Chosen> {
         let facts = facts();
         let now = Now { mono: at(self.now), wall: Timestamp::from_millis(0) };
-        let call = CallView { facts: &facts, class: &self.class, output: 100.0, now };
+        let call = CallView::new(&facts, &self.class, 100.0, now);
         self.memory.choose(&self.candidates, &self.seen, &call, &mut self.rng)
     }
 

@@ -159,6 +159,7 @@ fn pool(at: usize, usd: f64, spilled: f64) -> PoolTally {
     PoolTally {
         attempts: answered + 60,
         answered,
+        late: Vec::new(),
         failed: if owned { 0 } else { 60 },
         limited: if owned { 0 } else { 48 },
         tokens: [answered * 900, answered * 255, answered * 211],
