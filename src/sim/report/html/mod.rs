@@ -175,7 +175,7 @@ fn money(report: &Report, digests: &[Digest<'_>]) -> String {
     let first = money::dollars_against_attainment(report, &known);
     let how = format!(
         "How to read: up is better, left is cheaper, so the top left corner wins. The scale spreads out what is missing \
-         to 100 %: each step from 90 to 99 to 99.9 % has the same height.{seeds}{line} Open circles are our policy with \
+         to 100\u{a0}%: each step from 90 to 99 to 99.9\u{a0}% has the same height.{seeds}{line} Open circles are our policy with \
          a part taken out."
     );
     let bound = digests.iter().any(|digest| digest.bound.is_some());

@@ -33,17 +33,7 @@ pub(super) fn dollars_against_attainment(report: &Report, digests: &[Digest<'_>]
     let line: Vec<_> = frontier.iter().map(|p| (xs.at(p.usd), ys.at(p.attainment))).collect();
     canvas.polyline("sours", std::slice::from_ref(&line));
     for digest in digests {
-        for run in &digest.runs {
-            let at = (xs.at(run.usd()), ys.at(run.attainment()));
-            if digest.runs.len() > 1 {
-                let met = percent(run.attainment());
-                let hint = format!("{}, seed {}: {}, {met} %", digest.policy, run.seed, dollars(run.usd()));
-                canvas.dot(&format!("seed {}", seed_class(digest)), at, 2.6, &hint);
-                room.take(at.0, at.1, 2.6);
-            }
-        }
-        let (x, y) = (xs.at(digest.usd.mean), ys.at(digest.attainment.mean));
-        room.take(x, y, 7.0);
+        seeds(&mut canvas, &mut room, digest, (&xs, &ys));
     }
     for (x, y) in &line {
         canvas.dot("ours", (*x, *y), 2.6, "");
@@ -77,6 +67,18 @@ pub(super) fn dollars_against_attainment(report: &Report, digests: &[Digest<'_>]
         "Dollars spent against calls that met their targets",
         &format!("One point for each of {} policies. The table below has the figures.", digests.len()),
     )
+}
+
+/// Where several seeds came out, and that nothing may be written over them or over their mean.
+fn seeds(canvas: &mut Canvas, room: &mut Room, digest: &Digest<'_>, (xs, ys): (&Scale, &Scale)) {
+    for run in digest.runs.iter().filter(|_| digest.runs.len() > 1) {
+        let at = (xs.at(run.usd()), ys.at(run.attainment()));
+        let met = percent(run.attainment());
+        let hint = format!("{}, seed {}: {}, {met} %", digest.policy, run.seed, dollars(run.usd()));
+        canvas.dot(&format!("seed {}", seed_class(digest)), at, 2.6, &hint);
+        room.take(at.0, at.1, 2.6);
+    }
+    room.take(xs.at(digest.usd.mean), ys.at(digest.attainment.mean), 7.0);
 }
 
 /// A seed is a light dot of the colour of its policy.
