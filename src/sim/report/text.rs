@@ -80,6 +80,14 @@ pub(super) struct Column {
     range: f64,
 }
 
+impl Column {
+    /// Half of the range over the seeds, where it is shown and there is one to speak of.
+    pub(super) fn half_range(&self, digest: &Digest<'_>) -> Option<String> {
+        let half = self.range * (self.figure)(digest)?.half();
+        (half > 5e-4).then(|| format!("±{}", rough(half)))
+    }
+}
+
 /// From left to right.
 pub(super) fn columns(report: &Report) -> Vec<Column> {
     let lead = shortened(report.lead_name(), 11);
@@ -144,8 +152,7 @@ fn policies_named(report: &Report, digests: &[Digest<'_>], style: Style, name_ma
 fn ranges(columns: &[Column], digest: &Digest<'_>) -> Vec<Cell> {
     let mut cells = vec![Cell::new(format!("  {} seeds", digest.runs.len())).add_attribute(Attribute::Dim)];
     cells.extend(columns.iter().map(|column| {
-        let half = (column.figure)(digest).map_or(0.0, |spread| column.range * spread.half());
-        let text = if half > 5e-4 { format!("±{} ", rough(half)) } else { String::new() };
+        let text = column.half_range(digest).map_or_else(String::new, |half| format!("{half} "));
         Cell::new(text).add_attribute(Attribute::Dim)
     }));
     cells

@@ -150,6 +150,15 @@ impl Room {
         self.taken.push([x - r, y - r, x + r, y + r]);
     }
 
+    /// Nothing may be written across that line.
+    pub(super) fn take_line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+        const STEPS: u32 = 40;
+        for step in 0..=STEPS {
+            let part = f64::from(step) / f64::from(STEPS);
+            self.take(x1 + part * (x2 - x1), y1 + part * (y2 - y1), 2.0);
+        }
+    }
+
     /// Beside the dot if there is room, else farther and farther away.
     pub(super) fn place(&mut self, (x, y): (f64, f64), r: f64, width: f64) -> Place {
         let near = r + 5.0;
@@ -187,7 +196,8 @@ impl Room {
 /// Moves heights apart until none is closer than `gap` to the next, as near to where they were as is easy.
 pub(super) fn apart(heights: &[f64], gap: f64, lowest: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..heights.len()).collect();
-    order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]));
+    // Of equal ones the later is the upper, as in a stack.
+    order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]).then(b.cmp(a)));
     let mut placed = heights.to_vec();
     let mut above = f64::NEG_INFINITY;
     for at in &order {

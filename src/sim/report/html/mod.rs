@@ -70,7 +70,10 @@ fn label_class(digest: &Digest<'_>) -> &'static str {
 fn head(report: &Report, digests: &[Digest<'_>]) -> String {
     let facts = &report.traffic;
     let load = report.load.map_or_else(String::new, |load| {
-        format!(" The owned pools are sized so that mean demand is {} of what they hold.", fixed(load, 2))
+        format!(
+            " The owned pools are sized so that mean demand is {} % of what they can do.",
+            fixed(100.0 * load, 0)
+        )
     });
     let mut text = format!(
         "<header>\n<p class=\"eyebrow\">Gridtie simulation · {}</p>\n<h1>{}</h1>\n\
@@ -91,7 +94,7 @@ fn head(report: &Report, digests: &[Digest<'_>]) -> String {
     let other = report.best_other(digests);
     if let Some((ours, other)) = ours.zip(other) {
         text.push_str(&format!(
-            "<p class=\"lede\"><strong>{OURS}</strong> comes to {}, {} {} ({}), the best of the other policies here.</p>\n",
+            "<p class=\"lede\"><strong>{OURS}</strong> comes to {} in dollars and misses, {} {} ({}), the best of the other policies here.</p>\n",
             dollars(ours.j.mean),
             compared(ours.j.mean, other.j.mean),
             escaped(other.policy),
@@ -113,17 +116,18 @@ fn key_figures(report: &Report, ours: &Digest<'_>, other: Option<&Digest<'_>>) -
         ("J: dollars and misses".to_owned(), |d| dollars(d.j.mean)),
         ("Dollars spent".to_owned(), |d| dollars(d.usd.mean)),
         ("Calls that met every target".to_owned(), |d| format!("{} %", percent(d.attainment.mean))),
-        (format!("99 of 100 first tokens, {lead}"), |d| {
+        (format!("First token p99, {lead}"), |d| {
             d.lead_p99_ms.map_or_else(|| "–".to_owned(), |ms| format!("{} s", seconds(ms.mean)))
         }),
     ];
     let mut text = "<dl class=\"key\">\n".to_owned();
     for (at, (name, figure)) in figures.iter().enumerate() {
         let bound = ours.bound.filter(|_| at == 0);
-        let bound = bound.map_or_else(String::new, |b| format!(", bound {}", dollars(b.mean)));
-        let aside = other.map_or_else(String::new, |d| format!("{}: {}", escaped(d.policy), figure(d)));
+        let bound = bound.map(|b| format!("bound: {}", dollars(b.mean)));
+        let other = other.map(|d| format!("{}: {}", escaped(d.policy), figure(d)));
+        let aside = [other, bound].into_iter().flatten().collect::<Vec<_>>().join("<br>");
         text.push_str(&format!(
-            "<div><dt>{}</dt><dd>{}</dd><dd class=\"aside\">{aside}{bound}</dd></div>\n",
+            "<div><dt>{}</dt><dd>{}</dd><dd class=\"aside\">{aside}</dd></div>\n",
             escaped(name),
             figure(ours)
         ));
@@ -152,8 +156,14 @@ fn nothing(title: &str, why: &str) -> String {
 }
 
 fn money(report: &Report, digests: &[Digest<'_>]) -> String {
-    if digests.is_empty() {
-        return nothing("What it cost and what it met", "No policy was run.");
+    // What has no figure has no place in a plot. The table has it all the same.
+    let known: Vec<Digest<'_>> = digests.iter().filter(|digest| digest.j.mean.is_finite()).cloned().collect();
+    let every = format!(
+        "<section>\n<h2>Every policy</h2>\n<div class=\"scroll\">{}</div>\n</section>\n",
+        tables::policies(report, digests)
+    );
+    if known.is_empty() {
+        return nothing("What it cost and what it met", "No policy was run, or none has a bill.") + &every;
     }
     let several = digests.iter().any(|digest| digest.runs.len() > 1);
     let seeds = if several { " Small dots are single seeds, large ones their mean." } else { "" };
@@ -162,10 +172,10 @@ fn money(report: &Report, digests: &[Digest<'_>]) -> String {
     } else {
         " The line is what one policy does as misses are priced lower or higher."
     };
-    let first = money::dollars_against_attainment(report, digests);
+    let first = money::dollars_against_attainment(report, &known);
     let how = format!(
         "How to read: up is better, left is cheaper, so the top left corner wins. The scale spreads out what is missing \
-         to 100 %: each step from 90 to 99 to 99.9 % has the same height.{seeds}{line} Open circles are our policy with \
+         to 100\u{a0}%: each step from 90 to 99 to 99.9\u{a0}% has the same height.{seeds}{line} Open circles are our policy with \
          a part taken out."
     );
     let bound = digests.iter().any(|digest| digest.bound.is_some());
@@ -179,10 +189,9 @@ fn money(report: &Report, digests: &[Digest<'_>]) -> String {
         "How to read: a bar is J, the dollars spent plus what the misses cost at the prices of their classes; shorter \
          is better.{bound}{whisker} A bar that is broken off is longer than there is room for."
     );
-    let table = tables::policies(report, digests);
     plot("What it cost and what it met", &first, &how, &tables::points(report, digests))
-        + &plot("The bill: money and misses", &money::bills(digests), &second, &tables::bills(digests))
-        + &format!("<section>\n<h2>Every policy</h2>\n<div class=\"scroll\">{table}</div>\n</section>\n")
+        + &plot("The bill: money and misses", &money::bills(&known), &second, &tables::bills(digests))
+        + &every
 }
 
 fn over_time(report: &Report, digests: &[Digest<'_>]) -> String {
@@ -247,8 +256,8 @@ fn waits(report: &Report, digests: &[Digest<'_>]) -> String {
         Some(drawing) => plot(
             title,
             &drawing,
-            "How to read: one strip for each policy, time from left to right. Darker is a larger share of the calls that \
-             ended then and were late, rejected or cut; empty is a time when none ended. On the right the share of the \
+            "How to read: one strip for each policy, time from left to right. The stronger the colour, the larger the \
+             share of the calls that ended then and were late, rejected or cut; empty is a time when none ended. On the right the share of the \
              whole run. The grey hill is the calls that came. One seed.",
             &tables::misses(digests),
         ),

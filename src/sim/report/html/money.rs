@@ -22,29 +22,25 @@ pub(super) fn dollars_against_attainment(report: &Report, digests: &[Digest<'_>]
     // Half of the least miss share is as far from the best as anybody can see.
     let least_miss = shares().map(|x| 1.0 - x).filter(|miss| *miss > 0.0).fold(0.5, f64::min);
     let worst = shares().fold(1.0, f64::min);
-    let ys = Scale::nines((1.0 - 1.3 * (1.0 - worst)).max(0.0), 1.0 - 0.5 * least_miss, (bottom, top));
+    let ys = Scale::nines((1.0 - 1.3 * (1.0 - worst)).max(0.0), 1.0 - 0.7 * least_miss, (bottom, top));
     frame(&mut canvas, &xs, &ys, (left, right, top, bottom));
     let mut room = Room::new([left + 2.0, top - 18.0, WIDTH - 2.0, bottom - 2.0]);
     if let Some(ceiling) = ceiling {
         bound_line(&mut canvas, &mut room, ys.at(ceiling), (left, right), ceiling);
     }
-    let line: Vec<_> = report.frontier.iter().map(|p| (xs.at(p.usd), ys.at(p.attainment))).collect();
+    let frontier = report.frontier.iter().filter(|p| p.usd.is_finite() && p.attainment.is_finite());
+    let frontier: Vec<_> = frontier.collect();
+    let line: Vec<_> = frontier.iter().map(|p| (xs.at(p.usd), ys.at(p.attainment))).collect();
     canvas.polyline("sours", std::slice::from_ref(&line));
     for digest in digests {
-        for run in &digest.runs {
-            let at = (xs.at(run.usd()), ys.at(run.attainment()));
-            if digest.runs.len() > 1 {
-                let met = percent(run.attainment());
-                let hint = format!("{}, seed {}: {}, {met} %", digest.policy, run.seed, dollars(run.usd()));
-                canvas.dot(&format!("seed {}", seed_class(digest)), at, 2.6, &hint);
-            }
-        }
-        let (x, y) = (xs.at(digest.usd.mean), ys.at(digest.attainment.mean));
-        room.take(x, y, 7.0);
+        seeds(&mut canvas, &mut room, digest, (&xs, &ys));
     }
     for (x, y) in &line {
         canvas.dot("ours", (*x, *y), 2.6, "");
         room.take(*x, *y, 3.0);
+    }
+    for ends in line.windows(2) {
+        room.take_line(ends[0], ends[1]);
     }
     for digest in digests {
         let at = (xs.at(digest.usd.mean), ys.at(digest.attainment.mean));
@@ -58,7 +54,12 @@ pub(super) fn dollars_against_attainment(report: &Report, digests: &[Digest<'_>]
         let name = shortened(digest.policy, LABEL_MAX);
         write_beside(&mut canvas, &mut room, at, label_class(digest), &name);
     }
-    for (at, point) in line.iter().zip(&report.frontier) {
+    let means: Vec<_> = digests.iter().map(|d| (xs.at(d.usd.mean), ys.at(d.attainment.mean))).collect();
+    for (at, point) in line.iter().zip(&frontier) {
+        // The point that is the policy as it is has its label already.
+        if means.iter().any(|mean| (mean.0 - at.0).hypot(mean.1 - at.1) < 10.0) {
+            continue;
+        }
         write_beside(&mut canvas, &mut room, *at, "s halo", &shortened(&point.label, LABEL_MAX));
     }
     canvas.finished(
@@ -66,6 +67,18 @@ pub(super) fn dollars_against_attainment(report: &Report, digests: &[Digest<'_>]
         "Dollars spent against calls that met their targets",
         &format!("One point for each of {} policies. The table below has the figures.", digests.len()),
     )
+}
+
+/// Where several seeds came out, and that nothing may be written over them or over their mean.
+fn seeds(canvas: &mut Canvas, room: &mut Room, digest: &Digest<'_>, (xs, ys): (&Scale, &Scale)) {
+    for run in digest.runs.iter().filter(|_| digest.runs.len() > 1) {
+        let at = (xs.at(run.usd()), ys.at(run.attainment()));
+        let met = percent(run.attainment());
+        let hint = format!("{}, seed {}: {}, {met} %", digest.policy, run.seed, dollars(run.usd()));
+        canvas.dot(&format!("seed {}", seed_class(digest)), at, 2.6, &hint);
+        room.take(at.0, at.1, 2.6);
+    }
+    room.take(xs.at(digest.usd.mean), ys.at(digest.attainment.mean), 7.0);
 }
 
 /// A seed is a light dot of the colour of its policy.
@@ -97,11 +110,8 @@ fn frame(canvas: &mut Canvas, xs: &Scale, ys: &Scale, (left, right, top, bottom)
 fn bound_line(canvas: &mut Canvas, room: &mut Room, y: f64, (left, right): (f64, f64), share: f64) {
     canvas.line("bound dash", (left, y), (right, y));
     let text = format!("no policy can meet more than {} %", percent(share));
-    let start = right - width(&text);
     canvas.text("tbound e halo", right, y - 6.0, &text);
-    for step in 0..=(width(&text) / 10.0) as usize {
-        room.take(start + 10.0 * step as f64, y - 8.0, 8.0);
-    }
+    room.take_line((right - width(&text), y - 8.0), (right, y - 8.0));
 }
 
 fn write_beside(canvas: &mut Canvas, room: &mut Room, at: (f64, f64), class: &str, text: &str) {
@@ -134,8 +144,8 @@ pub(super) fn bills(digests: &[Digest<'_>]) -> String {
     let bound = Spread::of(digests.iter().filter_map(|d| d.bound).map(|b| b.mean));
     if let Some(bound) = bound {
         let x = xs.at(bound.mean);
-        canvas.line("bound", (x, top - 10.0), (x, bottom));
-        canvas.text("tbound halo", x, top - 14.0, &format!("certified bound {}", dollars(bound.mean)));
+        canvas.line("bound", (x, top - 18.0), (x, bottom));
+        canvas.text("tbound halo", x + 4.0, top - 10.0, &format!("certified bound {}", dollars(bound.mean)));
     }
     canvas.finished(
         "bills",
@@ -186,6 +196,6 @@ fn bar(canvas: &mut Canvas, xs: &Scale, digest: &Digest<'_>, y: f64, right: f64)
     canvas.text("b halo", beyond + 8.0, y + 13.0, &dollars(j));
     let misses = digest.runs.iter().map(|run| run.classes.iter().map(|c| c.missed()).sum::<u64>() as f64);
     let misses = Spread::of(misses).map_or(0.0, |s| s.mean).round() as u64;
-    let after = beyond + 16.0 + 1.08 * width(&dollars(j));
+    let after = beyond + 16.0 + 1.2 * width(&dollars(j));
     canvas.text("s halo", after, y + 13.0, &format!("{} misses", count(misses)));
 }

@@ -54,7 +54,7 @@ impl Cell {
 fn with_range(spread: Option<Spread>, written: fn(f64) -> String) -> Cell {
     let Some(spread) = spread else { return Cell::figure(NOTHING.to_owned()) };
     let (min, max) = (written(spread.min), written(spread.max));
-    let range = (min != max).then(|| format!("{min} to {max}"));
+    let range = (min != max).then(|| format!("{min} – {max}"));
     Cell { range, ..Cell::figure(written(spread.mean)) }
 }
 
@@ -97,14 +97,16 @@ pub(super) fn policies(report: &Report, digests: &[Digest<'_>]) -> String {
     let row = |digest: &Digest<'_>| {
         let mut cells = vec![Cell::words(digest.policy)];
         cells.extend(columns.iter().zip(&best).map(|(column, best)| {
-            let cell = with_range((column.figure)(digest), column.written);
-            Cell { best: best.as_ref() == Some(&cell.text), ..cell }
+            let figure = (column.figure)(digest).map(|spread| (column.written)(spread.mean));
+            let best = best.is_some() && *best == figure;
+            let cell = Cell::figure(figure.unwrap_or_else(|| NOTHING.to_owned()));
+            Cell { best, range: column.half_range(digest), ..cell }
         }));
         (digest.is_ours(), cells)
     };
     let seeds = digests.iter().map(|digest| digest.runs.len()).max().unwrap_or(0);
     let caption = if seeds > 1 {
-        format!("Means over {seeds} seeds, their range below. The best of each column is green.")
+        format!("Means over {seeds} seeds, with half of the range below. The best of each column is green.")
     } else {
         "The best of each column is green.".to_owned()
     };

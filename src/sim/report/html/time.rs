@@ -12,6 +12,9 @@ use crate::sim::{Sample, Tally};
 pub(super) const POINTS: usize = 360;
 const POINTS_SMALL: usize = 120;
 
+/// Characters of a pool's name beside a plot.
+const POOL_MAX: usize = 15;
+
 /// So many policies get a small plot of their own.
 const SMALL_MAX: usize = 24;
 
@@ -85,7 +88,7 @@ fn stack(canvas: &mut Canvas, report: &Report, layers: &[(f64, Vec<f64>)], xs: &
 /// Where the calls of one policy were.
 pub(super) fn load(report: &Report, digest: &Digest<'_>) -> Option<String> {
     let run = digest.shown().filter(|run| run.samples.len() > 1)?;
-    let (left, right, top, bottom) = (52.0, WIDTH - 150.0, 26.0, 290.0);
+    let (left, right, top, bottom) = (52.0, WIDTH - 128.0, 26.0, 290.0);
     let mut canvas = Canvas::new(WIDTH, bottom + 30.0);
     let layers = layers(report, run, POINTS);
     let xs = Scale::even(length_s(run), (left, right));
@@ -124,7 +127,7 @@ fn name_layers(canvas: &mut Canvas, report: &Report, layers: &[(f64, Vec<f64>)],
     let heights: Vec<f64> = (0..named).map(middle).collect();
     for (layer, y) in apart(&heights, 17.0, ys.at(0.0) - 4.0).into_iter().enumerate() {
         let (class, name) = match report.pools.get(layer) {
-            Some(pool) => (colour(report, layer), shortened(&pool.name, 18)),
+            Some(pool) => (colour(report, layer), shortened(&pool.name, POOL_MAX)),
             None => ("wait".to_owned(), "waiting".to_owned()),
         };
         canvas.line("lead", (right + 2.0, heights[layer]), (right + 10.0, y));
@@ -201,7 +204,7 @@ pub(super) fn shadow_prices(report: &Report, digest: &Digest<'_>) -> Option<Stri
     }
     // Four decades below the dearest moment nothing is scarce.
     let least = prices().fold(f64::INFINITY, f64::min).max(most / 1e4);
-    let (left, right, top, bottom) = (62.0, WIDTH - 150.0, 28.0, 230.0);
+    let (left, right, top, bottom) = (62.0, WIDTH - 128.0, 28.0, 230.0);
     let mut canvas = Canvas::new(WIDTH, bottom + 30.0);
     let xs = Scale::even(length_s(run), (left, right));
     let ys = Scale::decades(least / 1.5, most * 1.5, (bottom, top));
@@ -226,9 +229,9 @@ pub(super) fn shadow_prices(report: &Report, digest: &Digest<'_>) -> Option<Stri
     time_axis(&mut canvas, &xs, length_s(run), (left, right), bottom);
     let heights: Vec<f64> = ends.iter().map(|end| end.2).collect();
     for ((pool, x, y), placed) in ends.iter().zip(apart(&heights, 17.0, bottom - 4.0)) {
-        let name = shortened(&report.pools[*pool].name, 18);
+        let name = shortened(&report.pools[*pool].name, POOL_MAX);
         // Right of the line's end where that is free, at the edge where the line goes on.
-        let at = (x + 14.0).min(WIDTH - 18.0 - width(&name));
+        let at = (x + 14.0).min(WIDTH - 16.0 - width(&name));
         canvas.line("lead", (*x + 2.0, *y), (at - 2.0, placed));
         canvas.rect(&colour(report, *pool), (at, placed - 5.0), (10.0, 10.0), "");
         canvas.text("halo", at + 15.0, placed + 4.0, &name);

@@ -66,7 +66,9 @@ fn panel(
     let ends = floor.map(|(a, b)| [a, b]).into_iter().flatten().chain(target);
     let all = || rows.iter().flatten().flatten().copied().chain(ends.clone()).filter(|ms| *ms > 0.0);
     let (least, most) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
-    let xs = Scale::decades(least / 1.6, most * 1.6, (left, right));
+    // Somewhat more than a factor of ten, or no round figure may be inside.
+    let room = (12.0 * least / most).max(1.0).sqrt().max(1.6);
+    let xs = Scale::decades(least / room, most * room, (left, right));
     let bottom = top + ROW * (digests.len() as f64 + if floor.is_some() { 0.6 } else { -0.4 });
     for ms in xs.ticks(5) {
         canvas.line("grid", (xs.at(ms), top - 12.0), (xs.at(ms), bottom));
@@ -74,10 +76,15 @@ fn panel(
     }
     canvas.text("b", left, 14.0, &shortened(facts.map_or("", |facts| &facts.name), 20));
     if let Some(ms) = target {
-        canvas.line("target", (xs.at(ms), top - 14.0), (xs.at(ms), bottom));
+        canvas.line("target", (xs.at(ms), top - 22.0), (xs.at(ms), bottom));
         let text = format!("target {}", span(ms));
         let late = xs.at(ms) > f64::midpoint(left, right);
-        canvas.text(if late { "ttarget e halo" } else { "ttarget halo" }, xs.at(ms), top - 18.0, &text);
+        canvas.text(
+            if late { "ttarget e halo" } else { "ttarget halo" },
+            xs.at(ms) + if late { -4.0 } else { 4.0 },
+            top - 14.0,
+            &text,
+        );
     }
     for (row, (digest, quantiles)) in digests.iter().zip(&rows).enumerate() {
         let y = top + ROW * row as f64;
@@ -144,8 +151,7 @@ pub(super) fn misses(digests: &[Digest<'_>]) -> Option<String> {
     }
     time_axis(&mut canvas, &xs, length, (LEFT, right), bottom + 2.0);
     steps(&mut canvas, bottom + 38.0);
-    let description =
-        "One strip for each policy. Darker cells are times at which more of the calls that ended missed.";
+    let description = "One strip for each policy. Cells of a stronger colour are times at which more of the calls that ended missed.";
     Some(canvas.finished("misses", "Share of calls that missed over time, by policy", description))
 }
 
