@@ -109,7 +109,7 @@ impl Fleet {
             let (known, s) = (self.catalog.offer(*offer), &self.offers[offer.index()]);
             let read = s.read(&self.settings, now);
             stretch = read.stretch;
-            let work = crate::estimate::nominal_work_s(&pool.engine_prior, TYPICAL_PROMPT);
+            let work = crate::estimate::nominal_work_s(&pool.engine_prior, TYPICAL_PROMPT, 0.0);
             offers.push(OfferStatus {
                 model: Arc::clone(&self.catalog.model(known.model).name),
                 state: s.name(now.mono, settings),
