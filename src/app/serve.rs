@@ -259,13 +259,10 @@ fn readiness(router: &Router) -> Readiness {
         return Readiness::Draining;
     }
     let now = router.clock().now();
-    let status = router.with_fleet(|fleet| fleet.status(now));
-    let serves = |pool: &crate::fleet::status::PoolStatus| {
-        !pool.drained && pool.endpoints.iter().any(|endpoint| endpoint.state != "ejected")
-    };
-    if status.pools.iter().any(serves) {
+    if router.with_fleet(|fleet| fleet.serves(now)) {
         return Readiness::Ready;
     }
+    let status = router.with_fleet(|fleet| fleet.status(now));
     let states: Vec<String> =
         status.pools.iter().map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
     Readiness::NothingServes(states.join(", "))

@@ -242,6 +242,7 @@ impl Router {
 
     /// The grace is over: every open call ends now, honestly.
     pub fn end_grace(&self) {
+        self.start_draining();
         self.0.grace_over.cancel();
     }
 

@@ -234,6 +234,28 @@ async fn a_stream_that_never_begins_breaks_honestly_after_its_headers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_never_begins_says_why() {
+    let full = |_: &Attempt| Script(vec![(ms(1), Happening::Silence)]);
+    let settings = Settings { hold: Duration::from_secs(1), max_waiting: 0, ..Settings::default() };
+    let world = world_with(settings, full);
+    for pool in 0..3 {
+        world.router.drain(gridtie::domain::PoolId(pool));
+    }
+    let refused = world.router.call(inbound(true)).await.expect_err("nobody is there");
+    assert!(matches!(refused.refusal, Refusal::NoPool { .. }));
+    let limited = |a: &Attempt| match a.no.0 {
+        0 => Script::failing(Duration::from_millis(1_500), FailureKind::Overloaded),
+        _ => Script::failing(ms(1), FailureKind::Overloaded),
+    };
+    let world = impatient(limited);
+    let Ok(Answered::Stream { body, .. }) = world.router.call(inbound(true)).await else {
+        panic!("no headers")
+    };
+    let outs: Vec<Out> = body.collect().await;
+    assert!(matches!(outs.last(), Some(Out::Broken(b)) if b.code != "no_pool"), "{outs:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_before_a_late_stream_begins_closes_the_account() {
     let world = impatient(|_| Script(vec![(ms(1), Happening::Silence)]));
     let Ok(Answered::Stream { body, .. }) = world.router.call(inbound(true)).await else {

@@ -228,6 +228,20 @@ fn a_drained_pool_gets_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn what_is_told_of_a_drain_begins_with_how_the_pool_was() {
+    let mut w = World::new(catalog(), 1);
+    assert_eq!(w.fleet.drain(OWN, at(0.0))[0].from, "healthy");
+    w.fleet.resume(OWN, at(0.1));
+    assert_eq!(w.fleet.drain(OWN, at(0.1))[0].from, "slow_start");
+    assert!(w.fleet.serves(at(0.1)), "the other pools do");
+    w.fleet.drain(CHEAP, at(0.1));
+    w.fleet.drain(DEAR, at(0.1));
+    assert!(!w.fleet.serves(at(0.1)));
+    w.fleet.resume(CHEAP, at(0.1));
+    assert!(w.fleet.serves(at(0.1)));
+}
+
+#[test]
 fn credentials_quota_and_missing_models_disable_and_say_so() {
     for kind in [FailureKind::Credentials, FailureKind::QuotaExhausted, FailureKind::ModelMissing] {
         let mut w = World::new(catalog(), 1);
