@@ -134,6 +134,25 @@ async fn a_hung_engine_costs_its_first_token_limit_and_then_another_pool_answers
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_only_pool_is_found_out_when_it_hangs_on_whole_answers() {
+    let world = world(|_| Script(vec![(ms(1), Happening::Silence)]));
+    for cloud in [1, 2] {
+        world.router.drain(gridtie::domain::PoolId(cloud));
+    }
+    // Without a limit on tokens a whole answer is given all the time there is.
+    let asked = || gridtie::flow::Inbound { max_tokens: None, ..inbound(false) };
+    let calls = (0..12).map(|_| world.router.call(asked()));
+    for answered in futures_util::future::join_all(calls).await {
+        assert!(matches!(answered.expect_err("it hangs").refusal, Refusal::DeadlineExceeded { .. }));
+    }
+    let now = world.router.clock().now();
+    let status = world.router.with_fleet(|fleet| fleet.status(now));
+    let endpoints = status.pools[0].endpoints.iter().map(|e| e.state);
+    let states: Vec<_> = endpoints.chain([status.pools[0].offers[0].state]).collect();
+    assert!(states.contains(&"ejected"), "{states:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_cancels_the_attempt_and_closes_the_account_once() {
     let world = world(|_| Script(vec![(ms(1), Happening::Silence)]));
     let gone = tokio::time::timeout(ms(30), world.router.call(inbound(false))).await;
