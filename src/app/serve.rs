@@ -244,7 +244,7 @@ fn spawn_admin(
     let (ready, metrics, gate) = (router.clone(), router.clone(), gate.clone());
     let sources = Arc::new(admin::http::Sources {
         readiness: Box::new(move || readiness(&ready)),
-        metrics: Box::new(move || metrics.telemetry().metrics_text(metrics.open_calls(), metrics.draining())),
+        metrics: Box::new(move || metrics.metrics_text()),
         auth: Box::new(move |headers, peer| gate.admin(peer.address.ip(), headers)),
     });
     tasks.spawn(listen::serve(listener, settings, shutdown, move |peer| {
