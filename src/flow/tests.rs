@@ -213,7 +213,7 @@ async fn what_is_held_back_before_the_first_content_is_bounded_in_bytes() {
 
 /// More pieces than anybody can take in the time that the tests below give.
 fn chatter() -> impl Stream<Item = Next> {
-    stream::iter((0..10_000_000).map(|_| bytes(0, 1)))
+    stream::iter((0..1_000_000).map(|_| bytes(0, 1)))
 }
 
 async fn last(mut body: RelayBody) -> Option<Out> {
