@@ -220,36 +220,56 @@ impl<'a> Problem<'a> {
     /// The best multipliers that the effort finds.
     pub(super) fn climb(&self, effort: &Effort) -> Ascent {
         let grid = self.grid;
-        let mut climb = Climb::new(grid.zero());
-        let rounds = effort.iterations.max(1);
-        let mut marks = Vec::new();
-        for round in 0..rounds {
-            let (value, taken) = self.price(&climb.now);
-            climb.keep(value);
-            marks.push(climb.best.1);
-            let done = f64::from(round) / f64::from(rounds);
-            let group = COARSE.iter().find(|(until, _)| done < *until).map_or(1, |(_, group)| *group);
-            let rows = grid.scatter(&taken);
-            climb.step(grid, &self.units, &rows, (done, group, round));
+        let mut best = (grid.zero(), f64::NEG_INFINITY);
+        let (mut iterations, mut last_gain) = (0, 0.0);
+        for level in &LEVELS {
+            let rounds = (f64::from(effort.iterations.max(1)) * level.share).ceil().max(2.0) as u32;
+            let mut climb = Climb::new(best.0.clone());
+            for round in 0..rounds {
+                let (value, taken) = self.price(&climb.now);
+                if value > best.1 {
+                    best = (climb.now.clone(), value);
+                }
+                climb.step(grid, &self.units, &grid.scatter(&taken), (level, round, rounds));
+            }
+            let mean = climb.mean();
+            let (value, _) = self.price(&mean);
+            last_gain = value - best.1;
+            if value > best.1 {
+                best = (mean, value);
+            }
+            iterations += rounds + 1;
+            #[cfg(feature = "trace")]
+            println!("level {} best {} mean {}", level.group, best.1, value);
         }
-        let mean = climb.mean();
-        let (value, _) = self.price(&mean);
-        climb.now = mean;
-        climb.keep(value);
-        let (multipliers, value) = climb.best;
-        let before = marks[marks.len() * 9 / 10];
-        Ascent { multipliers, value, iterations: rounds + 1, last_gain: value - before }
+        let (multipliers, value) = best;
+        Ascent { multipliers, value, iterations, last_gain }
     }
 }
 
-/// Until which share of the iterations how many slots share a multiplier.
-const COARSE: [(f64, usize); 3] = [(0.15, 64), (0.3, 16), (0.45, 4)];
+/// A stage of the ascent.
+struct Level {
+    /// So many slots share a multiplier.
+    group: usize,
+    /// Of the iterations.
+    share: f64,
+    /// First and last step, as a share of the multiplier.
+    steps: (f64, f64),
+}
 
-/// First and last step, in units.
-const STEPS: (f64, f64) = (0.3, 0.004);
+/// From hours to slots.
+const LEVELS: [Level; 4] = [
+    Level { group: 64, share: 0.2, steps: (0.5, 0.02) },
+    Level { group: 16, share: 0.2, steps: (0.2, 0.01) },
+    Level { group: 4, share: 0.25, steps: (0.1, 0.005) },
+    Level { group: 1, share: 0.35, steps: (0.05, 0.0025) },
+];
 
 /// How much of the last slope and of the last square of it is kept.
 const KEPT: (f64, f64) = (0.8, 0.95);
+
+/// A multiplier moves in shares of itself, and of this share of what its row could be worth, so that it can leave zero.
+const LEAST: f64 = 0.05;
 
 struct Climb {
     now: Vec<Vec<f64>>,
@@ -257,20 +277,12 @@ struct Climb {
     square: Vec<Vec<f64>>,
     sum: Vec<Vec<f64>>,
     summed: f64,
-    best: (Vec<Vec<f64>>, f64),
 }
 
 impl Climb {
-    fn new(zero: Vec<Vec<f64>>) -> Self {
-        let again = || zero.clone();
-        let best = (again(), f64::NEG_INFINITY);
-        Self { now: again(), slope: again(), square: again(), sum: again(), summed: 0.0, best }
-    }
-
-    fn keep(&mut self, value: f64) {
-        if value > self.best.1 {
-            self.best = (self.now.clone(), value);
-        }
+    fn new(from: Vec<Vec<f64>>) -> Self {
+        let zero: Vec<Vec<f64>> = from.iter().map(|f| vec![0.0; f.len()]).collect();
+        Self { now: from, slope: zero.clone(), square: zero.clone(), sum: zero, summed: 0.0 }
     }
 
     fn step(
@@ -278,13 +290,14 @@ impl Climb {
         grid: &Grid,
         units: &[f64],
         rows: &[Vec<f64>],
-        (done, group, round): (f64, usize, u32),
+        (level, round, rounds): (&Level, u32, u32),
     ) {
-        let size = STEPS.0 * (STEPS.1 / STEPS.0).powf(done);
+        let done = f64::from(round) / f64::from(rounds);
+        let size = level.steps.0 * (level.steps.1 / level.steps.0).powf(done);
         let seen = f64::from(round + 1);
         let (fix1, fix2) = (1.0 - KEPT.0.powf(seen), 1.0 - KEPT.1.powf(seen));
         for (index, family) in grid.families.iter().enumerate() {
-            let shared = (group / family.group).max(1);
+            let shared = (level.group / family.group).max(1);
             for start in (0..family.capacity.len()).step_by(shared) {
                 let windows = start..(start + shared).min(family.capacity.len());
                 let capacity: f64 = family.capacity[windows.clone()].iter().sum();
@@ -295,16 +308,17 @@ impl Climb {
                     *slope = KEPT.0 * *slope + (1.0 - KEPT.0) * over;
                     let square = &mut self.square[index][at];
                     *square = KEPT.1 * *square + (1.0 - KEPT.1) * over * over;
-                    let by = size * units[index] * (*slope / fix1) / ((*square / fix2).sqrt() + 1e-6);
                     let lambda = &mut self.now[index][at];
+                    let unit = lambda.max(LEAST * units[index]);
+                    let by = size * unit * (*slope / fix1) / ((*square / fix2).sqrt() + 1e-6);
                     *lambda = (*lambda + by).max(0.0);
-                    if done >= 0.7 {
+                    if done >= 0.5 {
                         self.sum[index][at] += *lambda;
                     }
                 }
             }
         }
-        if done >= 0.7 {
+        if done >= 0.5 {
             self.summed += 1.0;
         }
     }
