@@ -2,10 +2,10 @@
 //!
 //! At fixed multipliers every call is on its own: it takes the cheapest of its choices, each draw in its cheapest slot.
 //! The value is concave in the multipliers and its slope is what calls take beyond the capacity of each row, so it is
-//! climbed. Rows differ by decades in what they are worth, so each multiplier moves in units of its own and is scaled by
-//! the slopes it has seen (Kingma and Ba, "Adam", ICLR 2015), with steps that shrink; the mean of the late multipliers
-//! is tried too, because at the top every single step overshoots. Long windows are settled first: for a while the slots
-//! of a stretch of time share one multiplier.
+//! climbed. Rows differ by decades in what they are worth, so each multiplier moves in shares of itself, scaled by the
+//! slopes it has seen (Kingma and Ba, "Adam", ICLR 2015), with steps that shrink; the mean of the late multipliers of
+//! a stage is tried too, because at the top every single step overshoots. Long stretches of time are settled first: in
+//! the first stages many slots share one multiplier.
 
 use super::demand::{Call, Choices, Draw};
 use super::grid::{Grid, Resource};
@@ -173,7 +173,7 @@ pub(super) struct Ascent {
     /// The value over the calls it was given.
     pub(super) value: f64,
     pub(super) iterations: u32,
-    /// What the last tenth of the iterations added.
+    /// What the last stage added.
     pub(super) last_gain: f64,
 }
 
@@ -225,6 +225,7 @@ impl<'a> Problem<'a> {
         for level in &LEVELS {
             let rounds = (f64::from(effort.iterations.max(1)) * level.share).ceil().max(2.0) as u32;
             let mut climb = Climb::new(best.0.clone());
+            let before = best.1;
             for round in 0..rounds {
                 let (value, taken) = self.price(&climb.now);
                 if value > best.1 {
@@ -234,13 +235,11 @@ impl<'a> Problem<'a> {
             }
             let mean = climb.mean();
             let (value, _) = self.price(&mean);
-            last_gain = value - best.1;
             if value > best.1 {
                 best = (mean, value);
             }
             iterations += rounds + 1;
-            #[cfg(feature = "trace")]
-            println!("level {} best {} mean {}", level.group, best.1, value);
+            last_gain = best.1 - before;
         }
         let (multipliers, value) = best;
         Ascent { multipliers, value, iterations, last_gain }

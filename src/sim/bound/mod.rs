@@ -58,7 +58,8 @@
 //!
 //! Three gaps lie between J and the bound, and the result tells them apart:
 //!
-//! 1. the multipliers are not the best: [`Bound::last_gain`] is what the last tenth of the iterations still added;
+//! 1. the multipliers are not the best: [`Bound::last_gain`] is what the last stage of the ascent still added,
+//!    and four times the iterations show what is left;
 //! 2. the aggregate is not the traffic: [`Bound::aggregated`] less [`Bound::value`];
 //! 3. the program is not the world: work is fluid within a slot, nobody queues. Halve [`Effort::slot`]: what the
 //!    bound rises by is what averaging over the longer slot hid. What is left is queueing, and not knowing the future.
@@ -97,7 +98,7 @@ pub struct Effort {
 impl Default for Effort {
     /// Ten seconds are a few answers long: shorter slots cost time and add little while answers straddle them.
     fn default() -> Self {
-        Self { slot: Duration::from_secs(10), iterations: 150 }
+        Self { slot: Duration::from_secs(10), iterations: 200 }
     }
 }
 
@@ -134,7 +135,7 @@ pub struct Bound {
     pub aggregates: usize,
     /// Evaluations of the aggregated problem.
     pub iterations: u32,
-    /// What the last tenth of the iterations added.
+    /// What the last stage of the ascent, slot by slot, added.
     pub last_gain: f64,
     /// Seconds of a slot.
     pub slot_s: f64,
