@@ -408,6 +408,7 @@ fn expected(usual: EnginePrior, raw: Option<&raw::Expect>) -> EnginePrior {
         ttft_base_s: raw.first_token.map_or(usual.ttft_base_s, |d| d.as_secs_f64()),
         prefill_s_per_token: raw.prefill_tokens_per_s.map_or(usual.prefill_s_per_token, |rate| 1.0 / rate.0),
         prefill_s_per_pair: raw.prefill_tokens_per_s.map_or(usual.prefill_s_per_pair, |_| 0.0),
+        prefill_square_to: usual.prefill_square_to,
         tpot_s: raw.output_tokens_per_s.map_or(usual.tpot_s, |rate| 1.0 / rate.0),
         slots: raw.slots.map_or(usual.slots, |slots| slots.max(1)),
         kv_tokens: usual.kv_tokens,
