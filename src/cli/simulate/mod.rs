@@ -51,13 +51,13 @@ pub struct Args {
     #[arg(long, value_name = "LIST", default_value = "1,2,3")]
     pub seed: Seeds,
     /// Mean demand over what the owned pools can do: makes them so much larger or smaller
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", allow_negative_numbers = true)]
     pub load: Option<f64>,
     /// A part of the traffic: from hour to hour, like `9-12.5`, or so much around the busiest hour, like `peak:6h`
     #[arg(long, value_name = "PART")]
     pub hours: Option<Hours>,
     /// So many times the calls, with their bursts so many times as high
-    #[arg(long, value_name = "K", default_value_t = 1.0)]
+    #[arg(long, value_name = "K", default_value_t = 1.0, allow_negative_numbers = true)]
     pub scale: f64,
     /// One JSON object a line for each policy and seed, instead of the table
     #[arg(long)]
