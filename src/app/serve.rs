@@ -244,7 +244,7 @@ fn spawn_admin(
     let (ready, metrics, gate) = (router.clone(), router.clone(), gate.clone());
     let sources = Arc::new(admin::http::Sources {
         readiness: Box::new(move || readiness(&ready)),
-        metrics: Box::new(move || metrics.telemetry().metrics_text(metrics.open_calls(), metrics.draining())),
+        metrics: Box::new(move || metrics.metrics_text()),
         auth: Box::new(move |headers, peer| gate.admin(peer.address.ip(), headers)),
     });
     tasks.spawn(listen::serve(listener, settings, shutdown, move |peer| {
@@ -259,13 +259,10 @@ fn readiness(router: &Router) -> Readiness {
         return Readiness::Draining;
     }
     let now = router.clock().now();
-    let status = router.with_fleet(|fleet| fleet.status(now));
-    let serves = |pool: &crate::fleet::status::PoolStatus| {
-        !pool.drained && pool.endpoints.iter().any(|endpoint| endpoint.state != "ejected")
-    };
-    if status.pools.iter().any(serves) {
+    if router.with_fleet(|fleet| fleet.serves(now)) {
         return Readiness::Ready;
     }
+    let status = router.with_fleet(|fleet| fleet.status(now));
     let states: Vec<String> =
         status.pools.iter().map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
     Readiness::NothingServes(states.join(", "))

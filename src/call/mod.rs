@@ -304,7 +304,7 @@ impl Call {
         }
     }
 
-    /// The deadline of the call: not the upstream's fault unless it had its own time and more.
+    /// The deadline of the call. Whether the upstream had time enough for this to be its fault, the fleet knows.
     fn out_of_time(&mut self, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
         if self.committed() {
             return self.cut("deadline", fleet, catalog, now);
@@ -317,7 +317,8 @@ impl Call {
             _ => "the deadline passed before the first content".to_owned(),
         };
         let failure = Failure::new(FailureKind::Deadline, message.clone());
-        self.end_attempt(AttemptEnd::Cancelled, Some(&failure), fleet, catalog, now);
+        let end = AttemptEnd::Failed { kind: failure.kind, retry_after: None };
+        self.end_attempt(end, Some(&failure), fleet, catalog, now);
         self.close(Close::Refused(Refusal::DeadlineExceeded { message }), now)
     }
 

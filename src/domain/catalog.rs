@@ -145,8 +145,13 @@ impl fmt::Display for Address {
 pub struct EnginePrior {
     /// Seconds from request to first token with nothing queued and no prompt.
     pub ttft_base_s: f64,
-    /// Seconds of prefill per uncached input token.
+    /// Seconds of prefill per uncached input token of a short prompt.
     pub prefill_s_per_token: f64,
+    /// Further seconds per uncached token and token before it: attention, which makes long prompts dearer by the square.
+    pub prefill_s_per_pair: f64,
+    /// Prompts longer than this are prefilled in chunks: each further token costs what one costs on average at this
+    /// length.
+    pub prefill_square_to: u32,
     /// Seconds per output token at a small batch.
     pub tpot_s: f64,
     /// Calls an endpoint works on at once before they queue.
@@ -159,7 +164,15 @@ impl Default for EnginePrior {
     /// A mid-size model at a cloud: half a second to the first token of a short prompt and 40 tokens a second. Only
     /// until about twenty calls have been seen.
     fn default() -> Self {
-        Self { ttft_base_s: 0.4, prefill_s_per_token: 1e-4, tpot_s: 0.025, slots: 64, kv_tokens: 1_000_000 }
+        Self {
+            ttft_base_s: 0.4,
+            prefill_s_per_token: 1e-4,
+            prefill_s_per_pair: 0.0,
+            prefill_square_to: u32::MAX,
+            tpot_s: 0.025,
+            slots: 64,
+            kv_tokens: 1_000_000,
+        }
     }
 }
 

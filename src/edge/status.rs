@@ -307,6 +307,9 @@ pub fn broken(broken: &Broken) -> Wire {
         "draining" => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, DRAINING),
         "deadline" => (StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
         "slow_reader" => (StatusCode::REQUEST_TIMEOUT, Code::Aborted, "SLOW_READER"),
+        "overloaded" => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "OVERLOADED"),
+        "no_pool" => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "NO_POOL"),
+        "internal_error" => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "INTERNAL"),
         _ => (StatusCode::BAD_GATEWAY, Code::Unavailable, "STREAM_INTERRUPTED"),
     };
     let mut wire = Wire::new(http, grpc, reason).code(broken.code);

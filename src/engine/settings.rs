@@ -232,7 +232,9 @@ impl Settings {
         match self {
             Self::Batching(b) => EnginePrior {
                 ttft_base_s: b.speed.prefill_base_s,
-                prefill_s_per_token: b.speed.work_s(PRIOR_PROMPT) / f64::from(PRIOR_PROMPT),
+                prefill_s_per_token: b.speed.prefill_token_s,
+                prefill_s_per_pair: b.speed.prefill_pair_s,
+                prefill_square_to: b.speed.prefill_measured_to,
                 tpot_s: b.speed.step_s(1),
                 slots: b.max_batch,
                 kv_tokens: if b.prefix_cache { b.kv_tokens } else { 0 },
@@ -240,6 +242,8 @@ impl Settings {
             Self::Opaque(o) => EnginePrior {
                 ttft_base_s: o.ttft_median_s,
                 prefill_s_per_token: o.prefill_token_s,
+                prefill_s_per_pair: 0.0,
+                prefill_square_to: u32::MAX,
                 tpot_s: o.tpot_s,
                 slots: o.max_jobs,
                 kv_tokens: EnginePrior::default().kv_tokens,
@@ -247,9 +251,6 @@ impl Settings {
         }
     }
 }
-
-/// Where the prefill curve is read off for a prior that has only a slope.
-const PRIOR_PROMPT: u32 = 2048;
 
 impl Speed {
     /// Seconds of prefill for a prompt of `n` tokens of which `uncached` must be computed.

@@ -75,15 +75,18 @@ impl std::ops::Deref for Reading<'_> {
     }
 }
 
-/// Nominal seconds of prefill for `tokens` uncached tokens, by the operator's prior.
-pub fn nominal_work_s(prior: &EnginePrior, tokens: f64) -> f64 {
-    tokens * prior.prefill_s_per_token.max(PREFILL_MIN_S)
+/// Nominal seconds of prefill for a prompt of `input` tokens of which `cached` are there already, by the operator's prior.
+pub fn nominal_work_s(prior: &EnginePrior, input: f64, cached: f64) -> f64 {
+    let each = prior.prefill_s_per_token.max(PREFILL_MIN_S);
+    let to = f64::from(prior.prefill_square_to.max(1));
+    let all = |n: f64| n * (each + prior.prefill_s_per_pair * n.min(to));
+    (all(input) - all(cached)).max(0.0)
 }
 
 impl OfferEstimate {
     /// Nothing measured yet.
     pub fn new(prior: &EnginePrior, rtt_s: f64, settings: &Settings, now: Instant) -> Self {
-        let anchor = nominal_work_s(prior, ANCHOR_TOKENS);
+        let anchor = nominal_work_s(prior, ANCHOR_TOKENS, 0.0);
         let mut new = Self {
             at: now,
             digest: Digest::default(),

@@ -23,13 +23,13 @@ impl Fleet {
         if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
             pool.in_flight.enter();
             if let Some(e) = pool.endpoint_mut(dispatch.endpoint) {
-                e.load.sent(dispatch.work_s, stretch, now.mono);
+                e.load.sent(dispatch.lane_s, stretch, now.mono);
                 e.breaker.sent();
                 if let Some(lane) = e.lanes.get_mut(lane) {
                     lane.sent();
                 }
                 let endpoints = f64::from(pool.present.max(1));
-                pool.backlog.add(dispatch.work_s, stretch, endpoints, now.mono);
+                pool.backlog.add(dispatch.lane_s, stretch, endpoints, now.mono);
                 let hold_s = pool.hold.value(1.0, &self.settings.estimate);
                 if let Some(at) = pool.position(dispatch.endpoint) {
                     pool.busier(at, stretch, hold_s, now.mono);
@@ -105,8 +105,8 @@ impl Fleet {
     fn prefilled(&mut self, ticket: &Ticket, now: Now) {
         let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
         if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
-            e.load.backlog.done(ticket.dispatch.work_s);
-            pool.backlog.done(ticket.dispatch.work_s);
+            e.load.backlog.done(ticket.dispatch.lane_s);
+            pool.backlog.done(ticket.dispatch.lane_s);
         }
         self.idler(ticket, now);
     }

@@ -152,6 +152,7 @@ impl Fleet {
             expected_ttft: patience::seconds(expected_s),
             expected_usd: candidate.terms.money,
             work_s,
+            lane_s: work_s + job.fixed_s,
             expected_output: call.output as u32,
             reason: self.reason(found, chosen),
         }

@@ -42,6 +42,8 @@ pub struct Dispatch {
     pub expected_usd: f64,
     /// Seconds of prefill that this call is expected to add there.
     pub work_s: f64,
+    /// Nominal seconds for which it is expected to keep the prefill of its endpoint busy: the same, and the fixed part.
+    pub lane_s: f64,
     /// Output tokens expected.
     pub expected_output: u32,
     /// Why there.

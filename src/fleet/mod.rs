@@ -109,10 +109,13 @@ impl Fleet {
     }
 
     /// No new calls to the pool until [`Self::resume`]; those under way finish.
-    pub fn drain(&mut self, pool: PoolId, _now: Now) -> Vec<Transition> {
-        let Some(state) = self.pools.get_mut(pool.index()).filter(|p| !p.drained) else { return Vec::new() };
-        state.drained = true;
-        vec![pool_transition(pool, "healthy", "drained", "an operator drained it")]
+    pub fn drain(&mut self, pool: PoolId, now: Now) -> Vec<Transition> {
+        if self.pools.get(pool.index()).is_none_or(|p| p.drained) {
+            return Vec::new();
+        }
+        let from = self.pool_status(pool, now).state;
+        self.pools[pool.index()].drained = true;
+        vec![pool_transition(pool, from, "drained", "an operator drained it")]
     }
 
     /// Undoes [`Self::drain`]: the pool comes back with a slow start.

@@ -85,8 +85,27 @@ impl Look<'_> {
     /// What it costs, in seconds, to place the call there.
     pub(super) fn cost_s(&self, e: &Endpoint) -> f64 {
         match self.fleet.job_at(self.asking, e.id, self.job) {
-            Some(job) => e.load.cost_s(&job, true),
-            None => e.load.cost_s(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id)),
+            Some(job) => e.load.cost_s(&job, true) + self.miss_s(e, &job, true),
+            None => {
+                let warm = self.asking.warm.is_some_and(|w| w.endpoint == e.id);
+                e.load.cost_s(self.job, warm) + self.miss_s(e, self.job, warm)
+            }
         }
+    }
+
+    /// What a first token that comes too late there would cost, in seconds of prefill, times its probability.
+    fn miss_s(&self, e: &Endpoint, job: &Job, warm: bool) -> f64 {
+        /// A target so many times the expected is not missed often enough to tell endpoints apart.
+        const SAFE: f64 = 4.0;
+        let call = &self.asking.call;
+        let Some(target_s) = call.ttft_target_s else { return 0.0 };
+        let expected_s = e.load.ttft_s(job, warm);
+        if expected_s * SAFE < target_s {
+            return 0.0;
+        }
+        let fleet = self.fleet;
+        let read = fleet.offers[self.offer.index()].read(&fleet.settings, call.now);
+        let second_usd = fleet.level.usd() * fleet.settings.choice.prefill_weight;
+        read.p_late(target_s, expected_s) * call.class.miss_usd / second_usd
     }
 }

@@ -95,7 +95,7 @@ impl Fleet {
     fn spots(&self, look: &Look<'_>, rng: &mut SmallRng) -> Vec<Open> {
         let (facts, job) = (look.asking.call.facts, look.job);
         let pool = self.catalog.offer(look.offer).pool;
-        let token_s = nominal_work_s(&self.catalog.pool(pool).engine_prior, 1.0);
+        let token_s = nominal_work_s(&self.catalog.pool(pool).engine_prior, 1.0, 0.0);
         let mut spots = Vec::with_capacity(look.pool.endpoints.len());
         for (at, e) in look.pool.endpoints.iter().enumerate() {
             let Some(penalty) = look.penalty(e, rng) else { continue };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Settings;
-use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, PoolId, Tenure};
+use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, PoolId, Tenure};
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
 use crate::limit::InFlight;
@@ -169,6 +169,15 @@ impl PoolState {
             (true, false, Some(until)) => Endpoints::Ejected(until),
             (true, false, None) => Endpoints::Tried,
         }
+    }
+
+    /// Nominal seconds of every prefill at an own engine, whatever its length: the time to first token of an empty
+    /// prompt but for the way there.
+    pub(super) fn fixed_s(&self, pool: &Pool, read: &Reading<'_>) -> f64 {
+        if !self.owned {
+            return 0.0;
+        }
+        (read.base_s - pool.rtt_prior.as_secs_f64()).max(0.0) / read.stretch
     }
 
     /// Expected queueing at its best endpoint, in seconds. A metered pool has no slots that we know of; what queueing it

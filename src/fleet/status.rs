@@ -100,7 +100,14 @@ impl Fleet {
         }
     }
 
-    fn pool_status(&self, id: PoolId, now: Now) -> PoolStatus {
+    /// Does any pool that is not drained have an endpoint that is not ejected? Cheap: a prober may ask often.
+    pub fn serves(&self, now: Now) -> bool {
+        let settings = &self.settings.health;
+        let up = |e: &super::Endpoint| !e.leaving && e.name(now.mono, settings) != "ejected";
+        self.pools.iter().any(|p| !p.drained && (p.troubled < p.present || p.endpoints.iter().any(up)))
+    }
+
+    pub(super) fn pool_status(&self, id: PoolId, now: Now) -> PoolStatus {
         let (pool, state) = (self.catalog.pool(id), &self.pools[id.index()]);
         let settings = &self.settings.health;
         let mut stretch = 1.0;
@@ -109,7 +116,7 @@ impl Fleet {
             let (known, s) = (self.catalog.offer(*offer), &self.offers[offer.index()]);
             let read = s.read(&self.settings, now);
             stretch = read.stretch;
-            let work = crate::estimate::nominal_work_s(&pool.engine_prior, TYPICAL_PROMPT);
+            let work = crate::estimate::nominal_work_s(&pool.engine_prior, TYPICAL_PROMPT, 0.0);
             offers.push(OfferStatus {
                 model: Arc::clone(&self.catalog.model(known.model).name),
                 state: s.name(now.mono, settings),

@@ -204,7 +204,7 @@ impl Fleet {
         let call = &asking.call;
         let read = state.read(&self.settings, call.now);
         let cached = asking.cached_tokens(offer.pool, read.hit);
-        let work_s = nominal_work_s(&pool.engine_prior, call.input - cached) * read.stretch;
+        let work_s = nominal_work_s(&pool.engine_prior, call.input, cached) * read.stretch;
         let decode_s = call.each * read.tpot_s;
         let alone_s = read.base_s + work_s;
         let (mut ttft_s, mut prefill_s, mut slot_s, mut shadow) = (alone_s, 0.0, 0.0, Shadow::default());
@@ -212,7 +212,8 @@ impl Fleet {
         if around.owned {
             let now = call.now.mono;
             ttft_s += around.wait_s(read.stretch, self.hold_s(offer.pool), now);
-            (prefill_s, slot_s) = (work_s, decode_s * call.choices);
+            prefill_s = work_s + around.fixed_s(pool, &read) * read.stretch;
+            slot_s = decode_s * call.choices;
             shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, now);
         }
         let finish_s = ttft_s + decode_s;
@@ -243,7 +244,7 @@ impl Fleet {
         let Known { pool, state, around, .. } = self.known(id);
         let read = state.read(&self.settings, asking.call.now);
         let tokens = f64::from(warm.prefix_tokens) * read.hit;
-        let prefill_s = nominal_work_s(&pool.engine_prior, tokens) * read.stretch;
+        let prefill_s = nominal_work_s(&pool.engine_prior, tokens, 0.0) * read.stretch;
         let money = tokens * (state.prices.input - state.prices.cached).max(0.0);
         let shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, asking.call.now.mono);
         let scarcity = shadow.prefill_usd_per_s * prefill_s;
@@ -256,12 +257,13 @@ impl Fleet {
         let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
         let read = state.read(&self.settings, call.now);
-        let full_s = nominal_work_s(&pool.engine_prior, call.input);
+        let full_s = nominal_work_s(&pool.engine_prior, call.input, 0.0);
         let cached = asking.cached_tokens(offer.pool, read.hit);
         Job {
             base_s: read.base_s,
             full_s,
-            warm_s: nominal_work_s(&pool.engine_prior, call.input - cached),
+            warm_s: nominal_work_s(&pool.engine_prior, call.input, cached),
+            fixed_s: around.fixed_s(pool, &read),
             stretch: read.stretch,
             slots: around.slots,
             hold_s: self.hold_s(offer.pool),

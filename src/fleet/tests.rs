@@ -41,6 +41,8 @@ pub(super) fn pool(name: &str, tenure: Tenure) -> Pool {
         engine_prior: EnginePrior {
             ttft_base_s: 0.06,
             prefill_s_per_token: 1e-4,
+            prefill_s_per_pair: 0.0,
+            prefill_square_to: u32::MAX,
             tpot_s: 0.03,
             slots: 64,
             kv_tokens: 100_000,

@@ -37,7 +37,7 @@ impl Fleet {
         now: Now,
     ) -> Vec<Transition> {
         let mut out = Vec::new();
-        let blame = self.blame(ticket, end, now);
+        let blame = self.blame(facts, ticket, end, now);
         let case_end = End {
             started: ticket.started,
             verdict: blame.verdict,
@@ -87,7 +87,7 @@ impl Fleet {
             || self.pools.get(d.pool.index()).is_some_and(|p| p.troubled > 0)
     }
 
-    fn blame(&self, ticket: &Ticket, end: AttemptEnd, now: Now) -> Blame {
+    fn blame(&self, facts: &CallFacts, ticket: &Ticket, end: AttemptEnd, now: Now) -> Blame {
         let kind = match end {
             AttemptEnd::Ok { .. } => {
                 return Blame { kind: None, verdict: Verdict::Ok, connection: false, answered: true };
@@ -100,6 +100,7 @@ impl Fleet {
         };
         let verdict = match kind {
             FailureKind::RateLimited => Verdict::Limited,
+            FailureKind::Deadline if self.had_its_time(facts, ticket, now) => Verdict::Silent,
             FailureKind::FirstTokenTimeout if !self.waited_long(ticket, now) => Verdict::Neutral,
             _ if kind.counts_against_health() => Verdict::Failed { local: kind.local_origin() },
             _ => Verdict::Neutral,
@@ -114,6 +115,19 @@ impl Fleet {
     pub(super) fn waited_long(&self, ticket: &Ticket, now: Now) -> bool {
         let waited = now.mono.since(ticket.started);
         waited >= self.settings.choice.first_token_min && waited >= 2 * ticket.dispatch.expected_ttft
+    }
+
+    /// The deadline of the call left time enough for twice what it was expected to take up to the first that is heard
+    /// of it: of a whole answer that is the last token.
+    fn had_its_time(&self, facts: &CallFacts, ticket: &Ticket, now: Now) -> bool {
+        if ticket.first_token.is_some() || !self.waited_long(ticket, now) {
+            return false;
+        }
+        let d = &ticket.dispatch;
+        let Some(offer) = self.offers.get(d.offer.index()).filter(|_| !facts.stream) else { return true };
+        let each = f64::from(d.expected_output) / f64::from(facts.n.max(1));
+        let decode_s = each * offer.read(&self.settings, now).tpot_s;
+        now.mono.secs_since(ticket.started) >= 2.0 * (d.expected_ttft.as_secs_f64() + decode_s)
     }
 
     /// True if something at the endpoint was ejected for it.
@@ -163,7 +177,7 @@ impl Fleet {
         let Some(offer) = self.offers.get_mut(d.offer.index()) else { return };
         let verdict = match blame.verdict {
             // A server that is being taken away takes its calls with it: nobody is sent there any more.
-            Verdict::Failed { .. } if leaving => Verdict::Neutral,
+            Verdict::Failed { .. } | Verdict::Silent if leaving => Verdict::Neutral,
             verdict => verdict,
         };
         match verdict {
@@ -171,7 +185,7 @@ impl Fleet {
                 offer.cooldown.ok(ticket.started);
                 (offer.last_failed, offer.several_failed) = (None, false);
             }
-            Verdict::Failed { .. } => {
+            Verdict::Failed { .. } | Verdict::Silent => {
                 offer.several_failed |= offer.last_failed.is_some_and(|e| e != d.endpoint);
                 offer.last_failed = Some(d.endpoint);
             }

@@ -97,7 +97,8 @@ pub enum Out {
 /// A stream that broke after the commit point.
 #[derive(Debug)]
 pub struct Broken {
-    /// Why: `stream_interrupted`, `draining`, `slow_reader`, `deadline`.
+    /// Why: `stream_interrupted`, `draining`, `slow_reader`, `deadline`; of a stream that had its headers and never began
+    /// also `overloaded`, `no_pool`, `internal_error`.
     pub code: &'static str,
     /// What the upstream did, if it was the upstream.
     pub failure: Option<Failure>,

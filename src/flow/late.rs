@@ -70,7 +70,16 @@ fn told(answered: Result<Answered, Refused>) -> Result<RelayBody, Box<Broken>> {
             Refusal::Upstream(failure) => broken("stream_interrupted", Some(*failure)),
             Refusal::DeadlineExceeded { .. } => broken("deadline", None),
             Refusal::Draining => broken("draining", None),
-            _ => broken("no_pool", None),
+            Refusal::Overloaded { .. } => broken("overloaded", None),
+            Refusal::NoPool { .. } => broken("no_pool", None),
+            // Whatever else there is was said before a call began, so that it is our mistake here.
+            Refusal::Internal { .. }
+            | Refusal::Invalid { .. }
+            | Refusal::Unauthenticated
+            | Refusal::Forbidden { .. }
+            | Refusal::ModelNotFound { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::RateLimited { .. } => broken("internal_error", None),
         }),
     }
 }

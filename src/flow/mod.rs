@@ -189,6 +189,16 @@ impl Router {
         &self.0.telemetry
     }
 
+    /// All metrics in the text format of Prometheus.
+    pub fn metrics_text(&self) -> String {
+        let telemetry = self.telemetry();
+        for (i, upstream) in self.0.upstreams.iter().enumerate() {
+            let dropped = upstream.dropped();
+            telemetry.events_dropped(PoolId(i as u16), dropped.unreadable, dropped.late);
+        }
+        telemetry.metrics_text(self.open_calls(), self.draining())
+    }
+
     /// A look at (or a word to) the fleet. Keep it short: every call waits for this lock.
     pub fn with_fleet<T>(&self, look: impl FnOnce(&mut Fleet) -> T) -> T {
         let (seen, generation_moved) = {
@@ -242,6 +252,7 @@ impl Router {
 
     /// The grace is over: every open call ends now, honestly.
     pub fn end_grace(&self) {
+        self.start_draining();
         self.0.grace_over.cancel();
     }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -19,7 +20,7 @@ use super::drive::{Alarm, Driven};
 use super::late::Late;
 use super::{Bill, Broken, Out};
 use crate::call::{Close, Event, Step};
-use crate::domain::{Delta, Duration, Usage, Usd};
+use crate::domain::{Delta, Duration, Instant, Usage, Usd};
 use crate::upstream::{PieceBody, Pieces};
 
 /// So long a stream on a shared connection may wait for its client at a time. A willing reader takes something within
@@ -271,9 +272,13 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
         .await;
         let step = match woken {
             Woken::Item(Some(Ok(piece))) => {
-                driven.call.piece(piece.content_events, piece.usage, router.clock.mono());
+                let now = router.clock.mono();
+                driven.call.piece(piece.content_events, piece.usage, now);
                 writer.push(Out::Piece(piece.body));
-                continue;
+                match overdue(&driven, now) {
+                    Some(event) => driven.step(event),
+                    None => continue,
+                }
             }
             Woken::Item(Some(Err(failure))) => driven.step(Event::Failed(failure)),
             Woken::Item(None) => driven.step(Event::End),
@@ -290,6 +295,16 @@ async fn relay(mut driven: Driven, writer: Writer, mut pieces: Pieces) {
             _ => alarm.set(&router, driven.call.wake_at()),
         }
     }
+}
+
+/// What the task would have woken to, had there been no piece: an upstream that always has one more must not keep it
+/// from its timer and its orders.
+fn overdue(driven: &Driven, now: Instant) -> Option<Event> {
+    if now >= driven.call.wake_at() {
+        return Some(Event::Tick);
+    }
+    let router = &driven.router;
+    (router.draining.load(Ordering::Relaxed) && router.grace_over.is_cancelled()).then_some(Event::Shutdown)
 }
 
 /// Waits for the client to take something, for a while: see above.

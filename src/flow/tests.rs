@@ -212,6 +212,37 @@ async fn what_is_held_back_before_the_first_content_is_bounded_in_bytes() {
     assert!(taken <= 5, "{taken} MiB were held back");
 }
 
+/// More pieces than anybody can take in the time that the tests below give.
+fn chatter() -> impl Stream<Item = Next> {
+    stream::iter((0..1_000_000).map(|_| bytes(0, 1)))
+}
+
+async fn last(mut body: RelayBody) -> Option<Out> {
+    let mut last = None;
+    while let Some(out) = body.next().await {
+        last = Some(out);
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_always_has_one_more_piece_does_not_outlive_the_deadline() {
+    let router = router(false, |_| chatter());
+    let asked = Inbound { timeout: Some(Duration::from_millis(400)), ..inbound() };
+    let Ok(Answered::Stream { body, .. }) = router.call(asked).await else { panic!("no stream") };
+    let last = last(body).await;
+    assert!(matches!(&last, Some(Out::Broken(b)) if b.code == "deadline"), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_always_has_one_more_piece_does_not_outlive_the_grace() {
+    let router = router(false, |_| chatter());
+    let body = body(&router).await;
+    router.end_grace();
+    let last = last(body).await;
+    assert!(matches!(&last, Some(Out::Broken(b)) if b.code == "draining"), "{last:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_choice_each_may_be_announced_before_the_first_content() {
     let router = router(false, |_| {

@@ -83,6 +83,9 @@ pub enum Verdict {
         /// Seen at the socket, not told by a status.
         local: bool,
     },
+    /// Not a word within a time that was long enough. It may have been about to speak, so that only a row of these
+    /// without any success between says something; a share of them is what impatient clients look like.
+    Silent,
     /// Limited (429): no illness, but no success for a probe either.
     Limited,
     /// Says nothing: cancelled, or the caller's own mistake.
@@ -184,6 +187,11 @@ impl Breaker {
                 let cause = self.verdict(end.alone, settings)?;
                 Some(self.eject(cause, now, end.jitter, settings))
             }
+            Verdict::Silent => {
+                self.streak = self.streak.saturating_add(1);
+                let row = end.alone && self.streak >= settings.failures;
+                row.then(|| self.eject(Cause::Failures(self.streak), now, end.jitter, settings))
+            }
             Verdict::Limited | Verdict::Neutral => self.settle(now, settings),
         }
     }
@@ -250,10 +258,10 @@ impl Breaker {
                 Some(Change { from, to: "slow_start", cause: None })
             }
             // While it is off (and everything else is too), a failure is what was expected.
-            Verdict::Failed { .. } | Verdict::Limited if from == "probation" => {
+            Verdict::Failed { .. } | Verdict::Silent | Verdict::Limited if from == "probation" => {
                 Some(self.eject(Cause::ProbeFailed, now, end.jitter, settings))
             }
-            Verdict::Failed { .. } | Verdict::Limited | Verdict::Neutral => None,
+            Verdict::Failed { .. } | Verdict::Silent | Verdict::Limited | Verdict::Neutral => None,
         }
     }
 

@@ -87,7 +87,7 @@ impl Default for Settings {
             tie_usd: 1e-6,
             next_turn: 0.5,
             shadow: shadow::Settings::default(),
-            prefill_weight: 10.0,
+            prefill_weight: 30.0,
             first_token_min: Duration::from_secs(2),
             first_token_p99s: 3.0,
             idle: Duration::from_secs(30),

@@ -71,6 +71,8 @@ pub struct Job {
     pub full_s: f64,
     /// The same where its prefix is cached.
     pub warm_s: f64,
+    /// Nominal seconds of every prefill, whatever its length.
+    pub fixed_s: f64,
     /// Real seconds per nominal second.
     pub stretch: f64,
     /// Calls an endpoint works on at once.
@@ -121,6 +123,13 @@ impl Load {
         let over = f64::from(self.in_flight) + 1.0 - slots;
         let slot = if over > 0.0 { over * hold_s / slots } else { 0.0 };
         self.backlog_s(stretch, now) + slot
+    }
+
+    /// Expected seconds to the first token of the job here.
+    pub fn ttft_s(&self, job: &Job, warm: bool) -> f64 {
+        let work_s = if warm { job.warm_s } else { job.full_s };
+        let wait_s = self.wait_s(job.stretch, job.slots, job.hold_s, job.now);
+        (job.base_s + work_s * job.stretch) * self.pace(job.now) + wait_s
     }
 
     /// What it costs, in seconds, to send it here. `warm` if its prefix is here.

@@ -98,6 +98,7 @@ fn a_warm_endpoint_may_be_busier_by_what_its_cache_saves() {
         base_s: 0.1,
         full_s,
         warm_s,
+        fixed_s: 0.0,
         stretch: 1.0,
         slots: 64.0,
         hold_s: 5.0,

@@ -12,6 +12,8 @@
 //! Nothing here decides where a call goes: the world plays the sockets, the clock and the clients, and writes down what
 //! came of it. Everything is a function of (config, traffic, policy, seed): the same arguments give the same bytes.
 
+pub mod bound;
+mod bounds;
 pub mod contender;
 pub mod crew;
 pub mod experiment;

@@ -91,6 +91,8 @@ fn resize(known: &mut Pool, pool: &mut PoolSettings, factor: f64) {
     known.engine_prior = EnginePrior {
         ttft_base_s: mean(|p| p.ttft_base_s),
         prefill_s_per_token: mean(|p| p.prefill_s_per_token),
+        prefill_s_per_pair: mean(|p| p.prefill_s_per_pair),
+        prefill_square_to: known.engine_prior.prefill_square_to,
         tpot_s: mean(|p| p.tpot_s),
         slots: known.engine_prior.slots,
         kv_tokens: known.engine_prior.kv_tokens,

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::call::{AttemptRecord, AttemptResult, Record};
-use crate::domain::{CallFacts, Catalog, Ending, Usd};
+use crate::domain::{CallFacts, Catalog, Ending, PoolId, Usd};
 use crate::fleet::Transition;
 
 /// From a cache hit on an idle GPU to a queue that nobody should stand in, in seconds.
@@ -57,6 +57,12 @@ struct TokenLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EventLabels {
+    pool: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabels {
     to: &'static str,
 }
@@ -87,6 +93,8 @@ pub(super) struct Metrics {
     seconds: Vec<Histogram>,
     /// By offer.
     offers: Vec<OfferSeries>,
+    /// By pool: unreadable, late.
+    dropped: Vec<[Gauge; 2]>,
     transitions: Family<StateLabels, Counter>,
     pub(super) unresolved: Counter,
     open: Gauge,
@@ -106,6 +114,7 @@ impl Metrics {
         let calls = call_series(&mut registry, catalog);
         let seconds = class_series(&mut registry, catalog);
         let offers = offer_series(&mut registry, catalog);
+        let dropped = event_series(&mut registry, catalog);
         let transitions = Family::default();
         registry.register(
             "pool_transitions",
@@ -131,6 +140,7 @@ impl Metrics {
             classes,
             seconds,
             offers,
+            dropped,
             transitions,
             unresolved,
             open,
@@ -178,6 +188,13 @@ impl Metrics {
         self.transitions.get_or_create(&StateLabels { to: t.to }).inc();
     }
 
+    pub(super) fn events_dropped(&self, pool: PoolId, unreadable: u64, late: u64) {
+        if let Some([first, second]) = self.dropped.get(pool.index()) {
+            first.set(unreadable as i64);
+            second.set(late as i64);
+        }
+    }
+
     pub(super) fn text(&self, open: usize, draining: bool, log_dropped: u64) -> String {
         self.open.set(open as i64);
         self.draining.set(i64::from(draining));
@@ -217,6 +234,20 @@ fn call_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Counter> {
         }
     }
     series
+}
+
+fn event_series(registry: &mut Registry, catalog: &Catalog) -> Vec<[Gauge; 2]> {
+    let dropped = Family::<EventLabels, Gauge>::default();
+    registry.register(
+        "stream_events_dropped",
+        "Events of upstreams' streams that were not handed on: unreadable, or content after the end of its choice",
+        dropped.clone(),
+    );
+    let series = |pool: &crate::domain::Pool| {
+        ["unreadable", "late"]
+            .map(|kind| dropped.get_or_create_owned(&EventLabels { pool: pool.name.to_string(), kind }))
+    };
+    catalog.pools.iter().map(series).collect()
 }
 
 fn class_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Histogram> {

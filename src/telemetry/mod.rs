@@ -13,7 +13,7 @@ pub use log::{LogSink, LogWriter};
 
 use crate::call::Record;
 use crate::clock::Clock;
-use crate::domain::{CallFacts, CallId, Catalog, Refusal};
+use crate::domain::{CallFacts, CallId, Catalog, PoolId, Refusal};
 use crate::fleet::Transition;
 
 use metrics::Metrics;
@@ -58,6 +58,11 @@ impl Telemetry {
         } else {
             tracing::info!(pool, model, endpoint, from = t.from, to = t.to, reason = t.reason, "pool state");
         }
+    }
+
+    /// How many events of a pool's streams were not handed on, since the start: unreadable ones, and late ones.
+    pub fn events_dropped(&self, pool: PoolId, unreadable: u64, late: u64) {
+        self.metrics.events_dropped(pool, unreadable, late);
     }
 
     /// All metrics in the text format of Prometheus (OpenMetrics 1.0). `open` is the number of calls under way.

@@ -55,7 +55,10 @@ fn catalog() -> Catalog {
 #[test]
 fn every_series_that_can_exist_is_there_from_the_start() {
     let telemetry = Telemetry::new(&catalog(), LogWriter::memory());
+    telemetry.events_dropped(PoolId(0), 2, 1);
     let text = telemetry.metrics_text(3, false);
+    assert!(text.contains("gridtie_stream_events_dropped{"), "{text}");
+    assert!(text.contains(r#"kind="unreadable"} 2"#) && text.contains(r#"kind="late"} 1"#), "{text}");
     for series in [
         r#"gridtie_calls_total{model="chat",class="interactive",ending="broken"} 0"#,
         r#"gridtie_attempts_total{pool="owned",model="chat",result="ok"} 0"#,

@@ -33,6 +33,20 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     fn shares_connections(&self) -> bool {
         false
     }
+
+    /// What it has kept back from streams so far.
+    fn dropped(&self) -> Dropped {
+        Dropped::default()
+    }
+}
+
+/// Events of streams that were not handed on, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Dropped {
+    /// Nobody could have read them.
+    pub unreadable: u64,
+    /// Content of a choice that had ended.
+    pub late: u64,
 }
 
 /// One try of a call.

@@ -134,6 +134,25 @@ async fn a_hung_engine_costs_its_first_token_limit_and_then_another_pool_answers
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_only_pool_is_found_out_when_it_hangs_on_whole_answers() {
+    let world = world(|_| Script(vec![(ms(1), Happening::Silence)]));
+    for cloud in [1, 2] {
+        world.router.drain(gridtie::domain::PoolId(cloud));
+    }
+    // Without a limit on tokens a whole answer is given all the time there is.
+    let asked = || gridtie::flow::Inbound { max_tokens: None, ..inbound(false) };
+    let calls = (0..12).map(|_| world.router.call(asked()));
+    for answered in futures_util::future::join_all(calls).await {
+        assert!(matches!(answered.expect_err("it hangs").refusal, Refusal::DeadlineExceeded { .. }));
+    }
+    let now = world.router.clock().now();
+    let status = world.router.with_fleet(|fleet| fleet.status(now));
+    let endpoints = status.pools[0].endpoints.iter().map(|e| e.state);
+    let states: Vec<_> = endpoints.chain([status.pools[0].offers[0].state]).collect();
+    assert!(states.contains(&"ejected"), "{states:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_cancels_the_attempt_and_closes_the_account_once() {
     let world = world(|_| Script(vec![(ms(1), Happening::Silence)]));
     let gone = tokio::time::timeout(ms(30), world.router.call(inbound(false))).await;
@@ -231,6 +250,28 @@ async fn a_stream_that_never_begins_breaks_honestly_after_its_headers() {
     assert!(matches!(outs.last(), Some(Out::Broken(_))), "{outs:?}");
     world.router.all_closed().await;
     assert_eq!(world.kept.0.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_never_begins_says_why() {
+    let full = |_: &Attempt| Script(vec![(ms(1), Happening::Silence)]);
+    let settings = Settings { hold: Duration::from_secs(1), max_waiting: 0, ..Settings::default() };
+    let world = world_with(settings, full);
+    for pool in 0..3 {
+        world.router.drain(gridtie::domain::PoolId(pool));
+    }
+    let refused = world.router.call(inbound(true)).await.expect_err("nobody is there");
+    assert!(matches!(refused.refusal, Refusal::NoPool { .. }));
+    let limited = |a: &Attempt| match a.no.0 {
+        0 => Script::failing(Duration::from_millis(1_500), FailureKind::Overloaded),
+        _ => Script::failing(ms(1), FailureKind::Overloaded),
+    };
+    let world = impatient(limited);
+    let Ok(Answered::Stream { body, .. }) = world.router.call(inbound(true)).await else {
+        panic!("no headers")
+    };
+    let outs: Vec<Out> = body.collect().await;
+    assert!(matches!(outs.last(), Some(Out::Broken(b)) if b.code != "no_pool"), "{outs:?}");
 }
 
 #[tokio::test(start_paused = true)]

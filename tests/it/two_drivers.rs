@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use futures_util::StreamExt;
 use gridtie::call::{Call, Close, Event, Step};
-use gridtie::domain::{Duration, Failure, FailureKind, Instant, Now, Timestamp};
+use gridtie::domain::{Duration, Failure, FailureKind, Instant, Now, Timestamp, Usage};
 use gridtie::flow::Answered;
 use gridtie::upstream::Attempt;
 use gridtie::upstream::scripted::{Happening, Script};
@@ -17,6 +17,11 @@ const CALLS: u64 = 90;
 /// Every call lives on its own residue modulo this, so that no two calls ever act in the same millisecond.
 const RESIDUES: u64 = 97;
 
+/// Every third call asks for a whole answer.
+fn streams(call: u64) -> bool {
+    !call.is_multiple_of(3)
+}
+
 /// What the pools do, from the call and the attempt alone.
 fn script(call: u64, no: u8, origin: &str) -> Script {
     let r = |n: u64| ms(n * RESIDUES);
@@ -26,6 +31,11 @@ fn script(call: u64, no: u8, origin: &str) -> Script {
         0 if owned => Script::failing(r(1), FailureKind::Connect),
         1 if owned => Script::failing(r(2), FailureKind::ServerError),
         2 => Script::failing(r(1), FailureKind::RateLimited),
+        hash if !streams(call) => match hash {
+            3 if owned => Script(vec![(r(1), Happening::Silence)]),
+            4 => Script::failing(r(3), FailureKind::Truncated),
+            _ => Script::whole(r(2 + hash), Usage { input: 100, output: hash, ..Usage::default() }),
+        },
         3 if owned => Script(vec![(r(1), Happening::Silence)]),
         4 => Script::stream(r(2), r(1), 9).cut(
             5,
@@ -59,7 +69,7 @@ async fn through_flow() -> BTreeMap<u64, String> {
         let router = world.router.clone();
         async move {
             tokio::time::sleep(arrival(i)).await;
-            if let Ok(Answered::Stream { body, .. }) = router.call(inbound(true)).await {
+            if let Ok(Answered::Stream { body, .. }) = router.call(inbound(streams(i))).await {
                 body.count().await;
             }
         }
@@ -103,7 +113,7 @@ fn through_queue() -> BTreeMap<u64, String> {
         let now =
             Now { mono: at, wall: Timestamp::from_millis(start.as_millis() + at.as_nanos() / 1_000_000) };
         let played = calls.entry(i).or_insert_with(|| Played {
-            call: Call::new(world::facts(ids[i as usize], at, true), SEED),
+            call: Call::new(world::facts(ids[i as usize], at, streams(i)), SEED),
             attempt: 0,
             script: Script(vec![]),
         });
@@ -187,5 +197,9 @@ async fn sockets_and_event_queue_drive_a_call_to_the_same_account() {
         assert_eq!(record, &queue[id], "call {id:016x}");
     }
     let failed = flow.values().filter(|r| r.contains("Failed(")).count();
+    let whole = (0..CALLS).filter(|i| !streams(*i)).count();
+    let answered =
+        flow.values().filter(|r| r.contains("first_token: None") && r.contains("result: Ok")).count();
+    assert!(answered > whole / 2, "{answered} whole answers of {whole}");
     assert!(failed > 20, "the script is too kind to prove anything: {failed} calls with a failed attempt");
 }

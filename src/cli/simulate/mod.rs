@@ -18,6 +18,8 @@ use self::ask::{Hours, Seeds};
 use self::prepare::{Prepared, Refused};
 use self::tell::Teller;
 use super::{EXIT_CONFIG, Paint};
+use crate::clock::Clock;
+use crate::domain::Instant;
 use crate::sim::experiment::{Entrant, Experiment};
 use crate::sim::report::{self, Against, OURS, Report, Style};
 use crate::sim::resume::Resume;
@@ -68,6 +70,9 @@ pub struct Args {
     /// Run ours again with one more engine in each owned pool, and a tenth more of each contract
     #[arg(long)]
     pub worth: bool,
+    /// Do without the certified bound on J
+    #[arg(long)]
+    pub no_bound: bool,
     /// Take the first settings of each policy instead of the best on another seed
     #[arg(long)]
     pub no_tune: bool,
@@ -137,7 +142,7 @@ fn simulate(args: &Args, teller: &mut Teller) -> Result<Shown, Failed> {
     ));
     let entrants = tuned(&experiment, teller)?;
     let runs = judged(args, &experiment, &entrants, teller)?;
-    let mut beyond = Beyond::default();
+    let mut beyond = Beyond { bounds: bounds(args, &experiment, teller)?, ..Beyond::default() };
     if let Some(ours) = entrants.iter().find(|e| e.name == OURS) {
         if args.worth || args.report.is_some() {
             teller.phase("more capacity");
@@ -187,6 +192,19 @@ fn judged(
     let runs = experiment.judge(entrants, &resume, teller)?;
     teller.keep_no_more().map_err(Failed::Broken)?;
     Ok(runs)
+}
+
+/// What no policy can beat.
+fn bounds(args: &Args, experiment: &Experiment, teller: &mut Teller) -> Result<Vec<report::Bound>, Failed> {
+    if args.no_bound {
+        return Ok(Vec::new());
+    }
+    teller.phase("bounds");
+    let clock = Clock::system();
+    let bounds = experiment.bounds(args.report.is_some())?;
+    let took = clock.mono().since(Instant::START).as_secs_f64();
+    teller.line(&format!("bounds: {} in {took:.1} s", counted(bounds.len(), "seed", "seeds")));
+    Ok(bounds)
 }
 
 fn counted(n: usize, one: &str, many: &str) -> String {

@@ -104,6 +104,7 @@ fn every_policy_plays_a_tiny_trace_and_answers_all_of_it() {
         assert_eq!(line["calls"], 40, "{line}");
         assert_eq!(line["rejected"], 0, "{line}");
         assert!(line["j"].as_f64() >= line["usd"].as_f64(), "{line}");
+        assert!(line["bound_j"].as_f64() <= line["j"].as_f64(), "{line}");
         assert!(line["ttft_p99_ms"]["interactive"].as_f64() > Some(10.0), "{line}");
     }
     let policies: Vec<&str> = lines.iter().filter_map(|line| line["policy"].as_str()).collect();

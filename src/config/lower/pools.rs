@@ -407,6 +407,8 @@ fn expected(usual: EnginePrior, raw: Option<&raw::Expect>) -> EnginePrior {
     EnginePrior {
         ttft_base_s: raw.first_token.map_or(usual.ttft_base_s, |d| d.as_secs_f64()),
         prefill_s_per_token: raw.prefill_tokens_per_s.map_or(usual.prefill_s_per_token, |rate| 1.0 / rate.0),
+        prefill_s_per_pair: raw.prefill_tokens_per_s.map_or(usual.prefill_s_per_pair, |_| 0.0),
+        prefill_square_to: usual.prefill_square_to,
         tpot_s: raw.output_tokens_per_s.map_or(usual.tpot_s, |rate| 1.0 / rate.0),
         slots: raw.slots.map_or(usual.slots, |slots| slots.max(1)),
         kv_tokens: usual.kv_tokens,
@@ -460,6 +462,8 @@ fn prior(engines: &[engine::Settings]) -> EnginePrior {
     EnginePrior {
         ttft_base_s: mean(|p| p.ttft_base_s),
         prefill_s_per_token: mean(|p| p.prefill_s_per_token),
+        prefill_s_per_pair: mean(|p| p.prefill_s_per_pair),
+        prefill_square_to: priors.iter().map(|p| p.prefill_square_to).min().unwrap_or(u32::MAX),
         tpot_s: mean(|p| p.tpot_s),
         slots: (mean(|p| f64::from(p.slots)).round() as u32).max(1),
         kv_tokens: mean(|p| p.kv_tokens as f64).round() as u64,

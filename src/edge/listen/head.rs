@@ -102,7 +102,7 @@ impl Head {
                 }
                 (At::Value, b'\n') => At::Name { same: 0, long: false },
                 (At::Value, _) => {
-                    let Some(end) = memchr(b'\n', bytes) else { return None };
+                    let end = memchr(b'\n', bytes)?;
                     bytes = &bytes[end..];
                     At::Value
                 }

@@ -25,6 +25,40 @@ fn impatient_clients_cannot_eject_a_pool() {
     assert_eq!(w.go(&facts, 0.2).pool, OWN);
 }
 
+/// A whole answer that does not come within `deadline` seconds.
+fn silent(w: &mut World, now: f64, deadline: f64) -> Vec<&'static str> {
+    let facts = CallFacts { stream: false, deadline: at(now + deadline).mono, ..w.facts(now) };
+    let t = w.start_at(&facts, OWN, now);
+    tos(&w.end(&facts, t, failed(FailureKind::Deadline), now + deadline))
+}
+
+#[test]
+fn a_pool_that_hangs_on_whole_answers_is_out_after_five_of_their_deadlines() {
+    let mut w = World::alone(1);
+    for i in 0..5 {
+        let told = silent(&mut w, 0.0, 60.0);
+        assert_eq!(told, if i == 4 { vec!["ejected"] } else { vec![] }, "{i}");
+    }
+    // The probe hangs as well.
+    let facts = CallFacts { stream: false, ..w.facts(70.0) };
+    let t = w.start(&facts, 70.0);
+    assert_eq!(tos(&w.end(&facts, t, failed(FailureKind::Deadline), 130.0)), ["ejected"]);
+}
+
+#[test]
+fn deadlines_that_leave_no_time_for_a_whole_answer_eject_nobody() {
+    let mut w = World::alone(1);
+    for _ in 0..50 {
+        // Twice the time to its first token, and not to its last.
+        assert_eq!(silent(&mut w, 0.0, 5.0), [""; 0]);
+    }
+    for i in 0..100 {
+        // Long ones that miss theirs among others that are served: a share is no illness.
+        let told = if i % 4 == 0 { tos(&w.serve(OWN, 0.1, 10.0)) } else { silent(&mut w, 10.0, 60.0) };
+        assert_eq!(told, [""; 0], "{i}");
+    }
+}
+
 #[test]
 fn an_ejection_is_about_one_model_only() {
     let mut w = World::new(catalog(), 1);
@@ -225,6 +259,20 @@ fn a_drained_pool_gets_nothing_until_it_is_resumed() {
     assert!(w.fleet.generation() > before);
     let facts = w.facts(60.0);
     assert_eq!(w.go(&facts, 60.0).pool, OWN);
+}
+
+#[test]
+fn what_is_told_of_a_drain_begins_with_how_the_pool_was() {
+    let mut w = World::new(catalog(), 1);
+    assert_eq!(w.fleet.drain(OWN, at(0.0))[0].from, "healthy");
+    w.fleet.resume(OWN, at(0.1));
+    assert_eq!(w.fleet.drain(OWN, at(0.1))[0].from, "slow_start");
+    assert!(w.fleet.serves(at(0.1)), "the other pools do");
+    w.fleet.drain(CHEAP, at(0.1));
+    w.fleet.drain(DEAR, at(0.1));
+    assert!(!w.fleet.serves(at(0.1)));
+    w.fleet.resume(CHEAP, at(0.1));
+    assert!(w.fleet.serves(at(0.1)));
 }
 
 #[test]

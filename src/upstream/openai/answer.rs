@@ -1,6 +1,8 @@
 //! Reads an answer: checks that it is one, and of the kind that was asked for, before anything of it goes on.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +19,7 @@ use crate::dialect::openai::{
 use crate::dialect::retry_after::retry_after;
 use crate::domain::request::Ask;
 use crate::domain::{Answer, Body, Failure, FailureKind, Request, Usage};
-use crate::upstream::{Attempt, Piece, PieceBody, Pieces, Reply, Whole, WholeBody};
+use crate::upstream::{Attempt, Dropped, Piece, PieceBody, Pieces, Reply, Whole, WholeBody};
 
 /// No whole answer is larger: 2048 embeddings of 3072 numbers are about 64 MB as JSON.
 const WHOLE_MAX: usize = 64 * 1024 * 1024;
@@ -26,7 +28,11 @@ const WHOLE_MAX: usize = 64 * 1024 * 1024;
 const DONE_GRACE: Duration = Duration::from_millis(500);
 
 /// Reads the head of an answer, and all of it where it is not streamed.
-pub(super) async fn read(response: Response<Incoming>, attempt: &Attempt) -> Result<Reply, Failure> {
+pub(super) async fn read(
+    response: Response<Incoming>,
+    attempt: &Attempt,
+    drops: &Arc<Drops>,
+) -> Result<Reply, Failure> {
     let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
         return Err(refused(head.status, &head.headers, body).await);
@@ -44,7 +50,7 @@ pub(super) async fn read(response: Response<Incoming>, attempt: &Attempt) -> Res
     }
     let request = &attempt.request;
     match (request.stream, content_type(&head.headers)) {
-        (true, ContentType::Events) => Ok(Reply::Stream(pieces(body, attempt))),
+        (true, ContentType::Events) => Ok(Reply::Stream(pieces(body, attempt, Arc::clone(drops)))),
         (true, ContentType::Json) => Err(unstreamed(body).await),
         (false, ContentType::Json | ContentType::None) => whole(body, attempt).await.map(Reply::Whole),
         (true, _) => Err(wrong("a stream was asked for, and the answer is none")),
@@ -176,9 +182,36 @@ struct Open {
     grace: Option<Pin<Box<Sleep>>>,
     /// How it ended, once what came before was handed on.
     end: Option<Result<(), Failure>>,
+    drops: Arc<Drops>,
 }
 
-fn pieces(body: Incoming, attempt: &Attempt) -> Pieces {
+/// What streams kept back, over all of them.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    unreadable: AtomicU64,
+    late: AtomicU64,
+}
+
+impl Drops {
+    pub(super) fn sum(&self) -> Dropped {
+        Dropped {
+            unreadable: self.unreadable.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let (unreadable, late) = self.relay.dropped();
+        if unreadable > 0 || late > 0 {
+            self.drops.unreadable.fetch_add(u64::from(unreadable), Ordering::Relaxed);
+            self.drops.late.fetch_add(late, Ordering::Relaxed);
+        }
+    }
+}
+
+fn pieces(body: Incoming, attempt: &Attempt, drops: Arc<Drops>) -> Pieces {
     let request = &attempt.request;
     let form = match &request.body {
         Body::OpenAi(_) => Form::Bytes,
@@ -192,7 +225,7 @@ fn pieces(body: Incoming, attempt: &Attempt) -> Pieces {
         own_input: u64::from(request.input_tokens),
         form,
     });
-    let open = Open { body, relay, form, grace: None, end: None };
+    let open = Open { body, relay, form, grace: None, end: None, drops };
     Pieces(Box::pin(stream::unfold(Some(open), |open| async move { open?.next().await })))
 }
 

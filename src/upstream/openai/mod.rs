@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
 
 use self::connect::{Dial, DialError, Dialer};
-use super::{Attempt, Reply, Upstream};
+use super::{Attempt, Dropped, Reply, Upstream};
 use crate::domain::{Duration, Failure, FailureKind};
 
 /// A response head beyond this is an attack: real ones have about 4 KiB and 30 headers.
@@ -115,6 +115,7 @@ impl fmt::Debug for OpenAi {
 struct Shared {
     client: Client<Dialer, Full<Bytes>>,
     requests: request::Writer,
+    drops: Arc<answer::Drops>,
 }
 
 impl OpenAi {
@@ -131,7 +132,7 @@ impl OpenAi {
             // A request that was never written to a connection is not an attempt: the pool may take another.
             .retry_canceled_requests(true)
             .build(Dialer::new(dial));
-        Ok(Self { shared: Arc::new(Shared { client, requests }) })
+        Ok(Self { shared: Arc::new(Shared { client, requests, drops: Arc::default() }) })
     }
 }
 
@@ -141,8 +142,12 @@ impl Upstream for OpenAi {
         Box::pin(async move {
             let request = shared.requests.write(&attempt)?;
             let response = shared.client.request(request).await.map_err(|e| unsent(&e))?;
-            answer::read(response, &attempt).await
+            answer::read(response, &attempt, &shared.drops).await
         })
+    }
+
+    fn dropped(&self) -> Dropped {
+        self.shared.drops.sum()
     }
 }
 

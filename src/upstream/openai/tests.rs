@@ -231,6 +231,17 @@ async fn a_connection_that_breaks_is_told_from_a_stream_that_ends_early() {
 }
 
 #[tokio::test]
+async fn events_that_are_kept_back_are_counted() {
+    let fake = Fake::new(vec![open(), send(&[TEXT, "data: {nonsense\n\n", STOP, TEXT, END].concat())]).await;
+    let openai = OpenAi::new(&settings()).unwrap();
+    let Ok(Reply::Stream(pieces)) = openai.call(attempt(&fake.origin(), true)).await else {
+        panic!("no stream")
+    };
+    assert!(drain(pieces).await.1.is_ok());
+    assert_eq!(openai.dropped(), Dropped { unreadable: 1, late: 1 });
+}
+
+#[tokio::test]
 async fn content_before_a_break_is_handed_on_first() {
     let fake = Fake::new(vec![open(), send(TEXT)]).await;
     let (text, end) = drain(stream_of(&settings(), attempt(&fake.origin(), true)).await).await;

@@ -1,0 +1,250 @@
+//! What one call can be served by, at what cost, and what it takes from which rows in which slots. All of it at the
+//! least that the simulated world could charge; the module's documentation says why.
+
+use std::collections::BTreeMap;
+
+use super::Goal;
+use super::grid::{Bank, Grid, ROUNDING};
+use super::normal;
+use super::system::{Class, Pool, System};
+use crate::domain::{ClassId, ModelId, Usage};
+use crate::engine::cache::MAX_BLOCKS;
+use crate::engine::{Batching, Opaque, Settings};
+use crate::sim::traffic::{Arrival, Traffic};
+
+/// A call, or many that are nearly alike.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) at_s: f64,
+    pub(super) class: ClassId,
+    pub(super) model: ModelId,
+    pub(super) input: u32,
+    pub(super) output: u32,
+    /// Tokens of the prompt that a cache without end holds when it comes.
+    pub(super) cached: u32,
+    /// How many it stands for.
+    pub(super) weight: f64,
+}
+
+/// A bank that could serve a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    /// Dollars (or nothing, where only misses count).
+    pub(super) base: f64,
+    /// Probability that it misses for all that.
+    pub(super) late: f64,
+    /// Its draws: from where in the list, and how many.
+    pub(super) draws: (u32, u32),
+}
+
+/// Something taken in one of several slots, wherever it is cheapest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draw {
+    /// First and last slot.
+    pub(super) span: (u32, u32),
+    /// Along which curve, and how much.
+    pub(super) take: (u32, f64),
+    /// And along which other in the same slot.
+    pub(super) also: Option<(u32, f64)>,
+}
+
+/// The choices of calls, one after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choices {
+    pub(super) choices: Vec<Choice>,
+    pub(super) draws: Vec<Draw>,
+}
+
+/// When work for a call can be done and still be in time, in seconds since the start.
+struct Times {
+    at: f64,
+    first_by: f64,
+    finish_by: f64,
+    delay: f64,
+}
+
+impl Times {
+    fn new(call: &Call, class: &Class, pool: &Pool) -> Self {
+        let by = |target: Option<crate::domain::Duration>| {
+            target.map_or(f64::INFINITY, |t| call.at_s + t.as_secs_f64())
+        };
+        let (first_by, finish_by) = (by(class.first_token), by(class.finish));
+        Self { at: call.at_s, first_by, finish_by, delay: pool.delay.as_secs_f64() }
+    }
+}
+
+impl Choices {
+    pub(super) fn clear(&mut self) {
+        self.choices.clear();
+        self.draws.clear();
+    }
+
+    /// Appends what can serve `call`.
+    pub(super) fn add(&mut self, call: &Call, system: &System, grid: &Grid, goal: Goal) {
+        let class = &system.classes[call.class.index()];
+        for bank in &grid.banks {
+            let pool = &system.pools[bank.pool.index()];
+            let times = Times::new(call, class, pool);
+            let first = self.draws.len() as u32;
+            let late = match &bank.settings {
+                Settings::Batching(engine) => self.batching(call, engine, &times, (pool, bank), grid),
+                Settings::Opaque(engine) => opaque(call, engine, &times),
+            };
+            let (Some(late), Some(prices)) = (late, pool.prices(call.model)) else {
+                self.draws.truncate(first as usize);
+                continue;
+            };
+            self.limits(call, &times, (pool, bank), grid);
+            let cached = held(call, bank);
+            let usage = |cached| Usage {
+                input: call.input.into(),
+                cached,
+                output: call.output.into(),
+                ..Usage::default()
+            };
+            let base = match goal {
+                Goal::Cost => prices.cost(&usage(0)).min(prices.cost(&usage(cached.into()))).as_dollars(),
+                Goal::Misses(_) => 0.0,
+            };
+            let draws = (first, self.draws.len() as u32 - first);
+            self.choices.push(Choice { base, late, draws });
+        }
+    }
+
+    /// What a batching engine does for it; `None` if it cannot be in time even with nothing else to do.
+    fn batching(
+        &mut self,
+        call: &Call,
+        engine: &Batching,
+        times: &Times,
+        (pool, bank): (&Pool, &Bank),
+        grid: &Grid,
+    ) -> Option<f64> {
+        let speed = &engine.speed;
+        let room = u64::from(call.input) + u64::from(call.output);
+        if room > engine.kv_tokens {
+            return None;
+        }
+        // Engines count in whole nanoseconds and round down.
+        let prefill = (speed.prefill_s(call.input, call.input - held(call, bank)) - 1e-9).max(0.0);
+        let exact = (1.0 - 1e-9 / speed.step_s(1)).max(0.0) * (1.0 - ROUNDING);
+        let tokens = f64::from(call.output.saturating_sub(1));
+        let begin = times.at + times.delay;
+        let fastest = tokens * speed.step_s(1) * exact;
+        let latest = (times.first_by - times.delay).min(times.finish_by - times.delay - fastest);
+        if begin + prefill > latest + 1e-6 {
+            return None;
+        }
+        let seats = f64::from(engine.max_batch.max(1));
+        self.draw(grid.span(begin, latest), (bank.curves.prefill, prefill * (1.0 - ROUNDING)), (None, 0.0));
+        let slowest =
+            speed.step_s(engine.max_batch.max(1)) * speed.interference.max(1.0) * pool.slowest.max(1.0);
+        let end = (latest + tokens * slowest).min(times.finish_by - times.delay);
+        let seat = tokens * (speed.step_seq_s + speed.step_base_s / seats) * exact;
+        let share = room as f64 / engine.kv_tokens as f64;
+        let whole = tokens * (speed.step_seq_s + speed.step_base_s * share) * exact;
+        self.draw(grid.span(begin + prefill, end), (bank.curves.seat, seat), (bank.curves.room, whole));
+        Some(0.0)
+    }
+
+    /// What it takes of the pool's limits.
+    fn limits(&mut self, call: &Call, times: &Times, (pool, bank): (&Pool, &Bank), grid: &Grid) {
+        let span = grid.span(times.at, times.first_by.min(times.finish_by));
+        let output = pool.tokens.is_some_and(|t| t.output);
+        let counted = call.input - held(call, bank) + if output { call.output } else { 0 };
+        self.draw(span, (bank.curves.request, 1.0), (bank.curves.token, f64::from(counted)));
+    }
+
+    fn draw(&mut self, span: (u32, u32), one: (Option<usize>, f64), two: (Option<usize>, f64)) {
+        let some = |(curve, amount): (Option<usize>, f64)| {
+            curve.filter(|_| amount > 0.0).map(|curve| (curve as u32, amount))
+        };
+        match (some(one), some(two)) {
+            (Some(take), also) => self.draws.push(Draw { span, take, also }),
+            (None, Some(take)) => self.draws.push(Draw { span, take, also: None }),
+            (None, None) => {}
+        }
+    }
+}
+
+/// Probability that a provider is late for it, at the least; `None` if it is certain.
+fn opaque(call: &Call, engine: &Opaque, times: &Times) -> Option<f64> {
+    let tail = f64::from(call.output.saturating_sub(1)) * engine.tpot_s;
+    let by = times.first_by.min(times.finish_by - tail) - times.at;
+    let left = by - 2.0 * times.delay - engine.prefill_token_s * f64::from(call.input);
+    // A microsecond, and a nanosecond a token, for what is rounded down.
+    let late = normal::late(engine, left + 1e-6 + 1e-9 * f64::from(call.output));
+    (late < 1.0).then_some(late)
+}
+
+/// Tokens of the prompt that need not be computed there.
+fn held(call: &Call, bank: &Bank) -> u32 {
+    match &bank.settings {
+        Settings::Batching(engine) if engine.prefix_cache => call.cached.min(call.input.saturating_sub(1)),
+        _ => 0,
+    }
+}
+
+/// A prefix cache that forgets nothing and that all engines share.
+#[derive(Debug, Default)]
+pub(super) struct Endless(BTreeMap<u64, u32>);
+
+impl Endless {
+    /// How much of the prompt of `arrival` was in a prompt before it; and keeps it.
+    pub(super) fn pass(&mut self, arrival: &Arrival) -> u32 {
+        let (mut found, mut whole, mut left) = (0u32, true, arrival.input);
+        for block in arrival.prefix.iter().take(MAX_BLOCKS) {
+            let had = self.0.entry(block.hash).or_insert(0);
+            if whole {
+                found = found.saturating_add(block.tokens.min(*had));
+                whole = *had >= block.tokens;
+            }
+            let kept = block.tokens.min(left);
+            *had = kept.max(*had);
+            left -= kept;
+        }
+        found.min(arrival.input.saturating_sub(1))
+    }
+}
+
+/// Every call of the traffic, in its order.
+pub(super) fn calls(traffic: &Traffic) -> Vec<Call> {
+    let mut cache = Endless::default();
+    let call = |arrival: &Arrival| Call {
+        at_s: arrival.at.as_secs_f64(),
+        class: arrival.class,
+        model: arrival.model,
+        input: arrival.input.max(1),
+        output: arrival.output.max(1),
+        cached: cache.pass(arrival),
+        weight: 1.0,
+    };
+    traffic.arrivals.iter().map(call).collect()
+}
+
+/// So few calls are not worth being thrown together.
+const FEW: usize = 20_000;
+
+/// Calls that came in the same slot, of one class and model, with lengths within a factor of 1.5 and caches within
+/// a quarter of the prompt, as one of their mean size.
+pub(super) fn alike(calls: &[Call], grid: &Grid) -> Vec<Call> {
+    if calls.len() <= FEW {
+        return calls.to_vec();
+    }
+    let step = |n: u32| (f64::from(n).ln() / 1.5f64.ln()) as u8;
+    let mut bins: BTreeMap<_, [f64; 5]> = BTreeMap::new();
+    for call in calls {
+        let share = u64::from(call.cached) * 4 / u64::from(call.input);
+        let size = (step(call.input), step(call.output), share as u8);
+        let bin = bins.entry((grid.slot(call.at_s), call.class, call.model, size)).or_default();
+        let of = [1.0, call.at_s, call.input.into(), call.output.into(), call.cached.into()];
+        bin.iter_mut().zip(of).for_each(|(sum, x)| *sum += x);
+    }
+    let mean = |((_, class, model, _), sum): ((usize, ClassId, ModelId, _), [f64; 5])| {
+        let [weight, at, input, output, cached] = sum;
+        let size = |total: f64| (total / weight).round() as u32;
+        let (input, output, cached) = (size(input), size(output), size(cached));
+        Call { at_s: at / weight, class, model, input, output, cached, weight }
+    };
+    bins.into_iter().map(mean).collect()
+}
