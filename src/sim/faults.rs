@@ -71,3 +71,53 @@ fn factor(active: &[Trouble], which: Option<u32>) -> f64 {
     });
     factors.product()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::sim::plan;
+
+    fn played(events: &str) -> Vec<(u64, String)> {
+        let text = format!("{}\n{events}", config::SIMULATE);
+        let checked = config::load_str("x.toml", &text, "".as_ref(), &config::Surroundings::Unread).unwrap();
+        let setup = plan::setup(&checked);
+        let told = |fault: &Fault| match &fault.what {
+            Blow::Door(door) if door.refuse => "refuses".to_owned(),
+            Blow::Door(_) => "opens".to_owned(),
+            Blow::Slow { endpoint: None, factor } => format!("all x{factor}"),
+            Blow::Slow { endpoint: Some(one), factor } => format!("{one} x{factor}"),
+        };
+        let faults = faults(&setup, &checked.simulate.events);
+        faults.iter().map(|fault| (fault.at.as_nanos() / 1_000_000_000, told(fault))).collect()
+    }
+
+    fn event(what: &str) -> String {
+        format!("[[simulate.event]]\npool = \"own\"\n{what}\n")
+    }
+
+    #[test]
+    fn a_pool_that_refuses_twice_at_once_opens_when_both_are_over() {
+        let events = event("refuse = true\nat = \"10s\"\nends = \"30s\"")
+            + &event("refuse = true\nat = \"20s\"\nends = \"40s\"");
+        let told = played(&events);
+        let times: Vec<(u64, &str)> = told.iter().map(|(at, what)| (*at, what.as_str())).collect();
+        assert_eq!(times, [(10, "refuses"), (20, "refuses"), (30, "refuses"), (40, "opens")]);
+    }
+
+    #[test]
+    fn factors_multiply_while_they_last_and_an_event_without_an_end_stays() {
+        let events =
+            event("slow = 2\nat = \"10s\"") + &event("slow = 3\nendpoint = 1\nat = \"20s\"\nends = \"30s\"");
+        let told = played(&events);
+        let times: Vec<(u64, &str)> = told.iter().map(|(at, what)| (*at, what.as_str())).collect();
+        let expected =
+            [(10, "all x2"), (10, "1 x2"), (20, "all x2"), (20, "1 x6"), (30, "all x2"), (30, "1 x2")];
+        assert_eq!(times, expected);
+    }
+
+    #[test]
+    fn nothing_happens_to_pools_of_which_nothing_is_said() {
+        assert!(played("").is_empty());
+    }
+}

@@ -264,10 +264,10 @@ fn what_makes_no_sense_is_refused_before_anything_is_played() {
     assert!(refused(&["--against", &classes]).contains("cannot be compared"));
     let unknown = folder.file(
         "unknown.toml",
-        &(config::SIMULATE.to_owned() + "\n[[simulate.event]]\npool = \"onw\"\nrefuse = true\nat = \"1s\"\n"),
+        &(config::SIMULATE.to_owned() + "\n[[simulate.event]]\npool = \"owm\"\nrefuse = true\nat = \"1s\"\n"),
     );
     let refused = refused(&["--config", &unknown]);
-    assert!(refused.contains("unknown pool `onw`") && refused.contains("did you mean `own`?"), "{refused}");
+    assert!(refused.contains("unknown pool `owm`") && refused.contains("did you mean `own`?"), "{refused}");
 }
 
 #[test]
