@@ -6,6 +6,7 @@
 
 mod guard;
 mod head;
+mod rest;
 mod tls;
 
 use std::convert::Infallible;

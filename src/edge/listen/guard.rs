@@ -25,6 +25,7 @@ use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::head::{Counted, Framing, Head};
+use super::rest::Rest;
 
 /// What the peer speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -207,37 +208,6 @@ impl Alarm {
     }
 }
 
-/// Tells a connection that rests from one that works, at no cost to the requests: its timer looks every half of the limit
-/// whether one has begun since. A connection rests for the limit at least and half as long again at most.
-#[derive(Default)]
-struct Rest {
-    look: Option<Pin<Box<Sleep>>>,
-    /// Requests ever begun, at the last look.
-    begun: usize,
-    /// Looks in a row that found nothing new.
-    quiet: u8,
-}
-
-impl Rest {
-    /// Rings after enough quiet. To be polled only while no request is under way.
-    fn poll(&mut self, limit: Duration, begun: usize, cx: &mut Context<'_>) -> Poll<io::Error> {
-        const LOOKS: u8 = 2;
-        let every = limit / u32::from(LOOKS);
-        let look = self.look.get_or_insert_with(|| {
-            self.begun = begun;
-            Box::pin(tokio::time::sleep(every))
-        });
-        loop {
-            ready!(look.as_mut().poll(cx));
-            self.quiet = if mem::replace(&mut self.begun, begun) == begun { self.quiet + 1 } else { 0 };
-            if self.quiet == LOOKS {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
-            }
-            look.set(tokio::time::sleep(every));
-        }
-    }
-}
-
 /// After our end of a connection is closed, what the peer still sends is read and thrown away for a moment: closing
 /// with unread bytes resets the connection, and the answer (a 413, say) is lost on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -377,11 +347,9 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
         // hyper flushes whenever it has looked at a connection, last of all; it does not always read.
         let begun = this.activity.begun.load(Ordering::Relaxed);
         let in_head = *this.in_head && *this.begun == begun;
-        if *this.protocol == Protocol::Http1
-            && !in_head
-            && !this.activity.is_busy()
-            && let Poll::Ready(error) = this.rest.poll(this.limits.idle, begun, cx)
-        {
+        let resting = *this.protocol == Protocol::Http1 && !in_head && !this.activity.is_busy();
+        this.activity.resting.store(resting, Ordering::Relaxed);
+        if resting && let Poll::Ready(error) = this.rest.poll(this.limits.idle, begun, cx) {
             return Poll::Ready(Err(error));
         }
         flushed
@@ -396,8 +364,7 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
                 this.limits.write_stall,
                 cx
             ))?;
-            let dismissed = this.activity.dismissed.load(Ordering::Relaxed);
-            *this.lingering = Some(if dismissed { 0 } else { LINGER_BYTES });
+            *this.lingering = Some(LINGER_BYTES);
             this.reading.disarm();
         }
         while let Some(left @ 1..) = *this.lingering {
@@ -408,6 +375,8 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
                     *this.lingering = Some(left.saturating_sub(scratch.filled().len()));
                 }
                 Poll::Ready(_) => break,
+                // Nothing of a next request is here, and the last answer has long been read.
+                Poll::Pending if this.activity.dismissed.load(Ordering::Relaxed) => break,
                 Poll::Pending => {
                     return this.reading.poll(LINGER.min(this.limits.write_stall), cx).map(|_| Ok(()));
                 }
