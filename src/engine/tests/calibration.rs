@@ -31,6 +31,9 @@ const MEASURED: [(&str, [Known; 2]); 2] = [
 /// A prompt's length and a batch, with the median seconds of what was measured there, for answers of 128 tokens.
 type Cells = BTreeMap<(u32, u32), f64>;
 
+/// Of the repetitions of one cell: seconds of prefill, seconds a step.
+type Times = (Vec<f64>, Vec<f64>);
+
 #[derive(Clone, Debug)]
 struct Table {
     prefill: Cells,
@@ -39,7 +42,7 @@ struct Table {
 
 impl Table {
     fn read(text: &str, model: &str, hardware: &str, parallel: &str) -> Self {
-        let mut times = BTreeMap::<(u32, u32), (Vec<f64>, Vec<f64>)>::new();
+        let mut times = BTreeMap::<(u32, u32), Times>::new();
         for line in text.lines().skip(1) {
             let f: Vec<&str> = line.split(',').collect();
             if (f[0], f[1], f[4], f[10]) == (model, hardware, "128", parallel) {
@@ -48,7 +51,7 @@ impl Table {
                 cell.1.push(f[8].parse::<f64>().unwrap() / 1e3);
             }
         }
-        let medians = |of: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| -> Cells {
+        let medians = |of: fn(&Times) -> &Vec<f64>| -> Cells {
             times.iter().map(|(cell, t)| (*cell, quantile(of(t), 0.5))).collect()
         };
         Self { prefill: medians(|t| &t.0), step: medians(|t| &t.1) }
@@ -243,7 +246,7 @@ fn cells_left_out_of_the_fit_are_within_5_percent_at_the_median_and_15_at_the_95
         let everything = [sizes(&t.prefill), sizes(&t.step)].concat();
         for (what, errors) in [("prefill", inner), ("steps", steps), ("all cells", everything)] {
             let (median, p95) = (quantile(&errors, 0.5), quantile(&errors, 0.95));
-            println!("{} {what}: {} cells, median {median:.4}, p95 {p95:.4}", t.name, errors.len());
+            eprintln!("{} {what}: {} cells, median {median:.4}, p95 {p95:.4}", t.name, errors.len());
             assert!(median <= MEDIAN_MAX, "{} {what}: median {median}", t.name);
             assert!(p95 <= P95_MAX, "{} {what}: p95 {p95}", t.name);
         }
@@ -382,7 +385,7 @@ fn the_document_says_what_was_calculated() {
     let tried = tried(&text);
     let summaries: String = tried.iter().map(|t| summary(t) + "\n").collect();
     let rows = summaries + &rows(&tried) + &elsewhere(&text);
-    println!("{rows}");
+    eprintln!("{rows}");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/calibration.md");
     let document = std::fs::read_to_string(path).unwrap();
     for row in rows.lines() {
