@@ -103,9 +103,9 @@ fn quicker(engine: &Settings, by: f64) -> Settings {
     match engine {
         Settings::Batching(b) => {
             let mut b = *b;
+            b.speed.prefill_floor_s /= by;
             b.speed.prefill_base_s /= by;
             b.speed.prefill_token_s /= by;
-            b.speed.prefill_pair_s /= by;
             b.speed.step_base_s /= by;
             b.speed.step_seq_s /= by;
             Settings::Batching(b)
