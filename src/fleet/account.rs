@@ -22,6 +22,7 @@ impl Fleet {
         }
         if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
             pool.in_flight.enter();
+            pool.granted.take(dispatch.expected_tokens, now);
             if let Some(e) = pool.endpoint_mut(dispatch.endpoint) {
                 e.load.sent(dispatch.lane_s, stretch, now.mono);
                 e.breaker.sent();
@@ -148,6 +149,9 @@ impl Fleet {
         match end {
             AttemptEnd::Ok { usage } => {
                 self.count(ticket, true);
+                if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+                    pool.granted.settle(usage.total() as f64 - ticket.dispatch.expected_tokens, now);
+                }
                 self.learn_answer(facts, ticket, &usage, now);
                 self.warm_up(facts, ticket, usage.total(), now);
             }

@@ -61,7 +61,7 @@ pub struct Fleet {
 impl Fleet {
     /// All pools healthy and unknown, no endpoints yet.
     pub fn new(catalog: Arc<Catalog>, settings: Settings, now: Now) -> Self {
-        let pools = PoolState::of(&catalog, &settings.estimate);
+        let pools = PoolState::of(&catalog, &settings.estimate, now);
         let offers = OfferState::of(&catalog, &settings, now.mono);
         let outputs = vec![
             Mean::new(settings.estimate.output_prior, settings.estimate.tail_samples);

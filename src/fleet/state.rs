@@ -6,8 +6,9 @@ use super::Settings;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, PoolId, Tenure};
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
-use crate::limit::InFlight;
+use crate::limit::{Granted, InFlight};
 use crate::policy::place::{Backlog, Load};
+use crate::policy::shadow::Savings;
 use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 
 /// A pool.
@@ -15,6 +16,9 @@ use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 pub(super) struct PoolState {
     pub(super) drained: bool,
     pub(super) in_flight: InFlight,
+    /// What is left of what its contract grants, and what that saves.
+    pub(super) granted: Granted,
+    pub(super) savings: Savings,
     /// Its failure domain, as a number.
     pub(super) domain: u16,
     pub(super) owned: bool,
@@ -84,7 +88,7 @@ pub(super) enum Endpoints {
 }
 
 impl PoolState {
-    pub(super) fn of(catalog: &Catalog, settings: &estimate::Settings) -> Vec<Self> {
+    pub(super) fn of(catalog: &Catalog, settings: &estimate::Settings, now: Now) -> Vec<Self> {
         let mut domains: Vec<&str> = catalog.pools.iter().map(|p| &*p.failure_domain).collect();
         domains.sort_unstable();
         let domain = |name: &str| domains.partition_point(|d| *d < name) as u16;
@@ -95,6 +99,8 @@ impl PoolState {
         let state = |(i, pool): (usize, &crate::domain::Pool)| Self {
             drained: false,
             in_flight: InFlight::new(pool.max_in_flight),
+            granted: Granted::new(&pool.grants, now),
+            savings: Savings::default(),
             domain: domain(&pool.failure_domain),
             owned: pool.tenure == Tenure::Owned,
             slots: f64::from(pool.engine_prior.slots.max(1)),
@@ -178,6 +184,18 @@ impl PoolState {
             return 0.0;
         }
         (read.base_s - pool.rtt_prior.as_secs_f64()).max(0.0) / read.stretch
+    }
+
+    /// What of its grants a call of so many tokens takes, in dollars.
+    pub(super) fn grants_usd(&self, tokens: f64, now: Now) -> f64 {
+        if self.granted.boundless() {
+            return 0.0;
+        }
+        let Granted { requests, tokens: by_tokens, quota } = &self.granted;
+        let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
+        let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
+        let window = quota.map_or(0.0, |q| shadow::of_window(q.pressure(now)));
+        self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
     }
 
     /// Expected queueing at its best endpoint, in seconds. A metered pool has no slots that we know of; what queueing it

@@ -104,6 +104,12 @@ impl Fleet {
         if let Some(max) = around.in_flight.full() {
             return Err(Exclusion::Full { max });
         }
+        if !around.granted.boundless()
+            && self.rivals.is_none()
+            && let Some(until) = around.granted.until(asking.call.input + asking.call.output, asking.call.now)
+        {
+            return Err(Exclusion::Granted { until });
+        }
         if !state.is_well() && self.held_back(asking, state, rng)? {
             rank = Rank::HeldBack;
         }
@@ -228,6 +234,7 @@ impl Fleet {
             prefill_s,
             slot_s,
             shadow,
+            grants_usd: around.grants_usd(call.input + call.output, call.now),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The limits of one connection: how long a peer may take to ask, and to listen.
 //!
-//! hyper has one limit for the rest of an idle connection and the head of its next request together, and none for a
-//! peer that stops reading. So hyper's is used for the rest, and the transport keeps the other two. It learns from the
-//! service when a request is being worked on.
+//! hyper has one limit for the rest of an idle connection and the head of its next request together, at the price of a
+//! timer a request, and none for a peer that stops reading. So the transport keeps all three. It learns from the service
+//! when a request is being worked on.
 
 use std::future::Future;
 use std::io;
@@ -130,6 +130,7 @@ impl AsyncWrite for Transport {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) head: Duration,
+    pub(super) idle: Duration,
     pub(super) write_stall: Duration,
 }
 
@@ -206,6 +207,37 @@ impl Alarm {
     }
 }
 
+/// Tells a connection that rests from one that works, at no cost to the requests: its timer looks every half of the limit
+/// whether one has begun since. A connection rests for the limit at least and half as long again at most.
+#[derive(Default)]
+struct Rest {
+    look: Option<Pin<Box<Sleep>>>,
+    /// Requests ever begun, at the last look.
+    begun: usize,
+    /// Looks in a row that found nothing new.
+    quiet: u8,
+}
+
+impl Rest {
+    /// Rings after enough quiet. To be polled only while no request is under way.
+    fn poll(&mut self, limit: Duration, begun: usize, cx: &mut Context<'_>) -> Poll<io::Error> {
+        const LOOKS: u8 = 2;
+        let every = limit / u32::from(LOOKS);
+        let look = self.look.get_or_insert_with(|| {
+            self.begun = begun;
+            Box::pin(tokio::time::sleep(every))
+        });
+        loop {
+            ready!(look.as_mut().poll(cx));
+            self.quiet = if mem::replace(&mut self.begun, begun) == begun { self.quiet + 1 } else { 0 };
+            if self.quiet == LOOKS {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            look.set(tokio::time::sleep(every));
+        }
+    }
+}
+
 /// After our end of a connection is closed, what the peer still sends is read and thrown away for a moment: closing
 /// with unread bytes resets the connection, and the answer (a 413, say) is lost on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -224,6 +256,7 @@ pin_project! {
         in_head: bool,
         head: Head,
         reading: Alarm,
+        rest: Rest,
         writing: Alarm,
         lingering: Option<usize>,
     }
@@ -250,6 +283,7 @@ impl<T> Guarded<T> {
             in_head,
             head: Head::default(),
             reading,
+            rest: Rest::default(),
             writing,
             lingering: None,
         }
@@ -337,10 +371,20 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
         let this = self.project();
         // A TLS flush writes; a TCP flush is always ready and must not disarm the alarm of a blocked write.
         let flushed = this.inner.poll_flush(cx);
-        if flushed.is_ready() {
-            return flushed;
+        if flushed.is_pending() {
+            return stalled(flushed, this.writing, this.limits.write_stall, cx);
         }
-        stalled(flushed, this.writing, this.limits.write_stall, cx)
+        // hyper flushes whenever it has looked at a connection, last of all; it does not always read.
+        let begun = this.activity.begun.load(Ordering::Relaxed);
+        let in_head = *this.in_head && *this.begun == begun;
+        if *this.protocol == Protocol::Http1
+            && !in_head
+            && !this.activity.is_busy()
+            && let Poll::Ready(error) = this.rest.poll(this.limits.idle, begun, cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

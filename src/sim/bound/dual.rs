@@ -268,7 +268,7 @@ const LEVELS: [Level; 4] = [
 const KEPT: (f64, f64) = (0.8, 0.95);
 
 /// A multiplier moves in shares of itself, and of this share of what its row could be worth, so that it can leave zero.
-const LEAST: f64 = 0.05;
+const LEAST: f64 = 0.2;
 
 struct Climb {
     now: Vec<Vec<f64>>,

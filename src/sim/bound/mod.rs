@@ -63,6 +63,9 @@
 //! 2. the aggregate is not the traffic: [`Bound::aggregated`] less [`Bound::value`];
 //! 3. the program is not the world: work is fluid within a slot, nobody queues. Halve [`Effort::slot`]: what the
 //!    bound rises by is what averaging over the longer slot hid. What is left is queueing, and not knowing the future.
+//!
+//! With more slots the ascent needs more iterations, so the bound may also fall. Every value is a bound, whatever the
+//! effort: the largest counts.
 
 use std::sync::Arc;
 

@@ -88,7 +88,7 @@ fn traffic(arrivals: Vec<Arrival>) -> Traffic {
 }
 
 fn effort(slot_s: f64) -> Effort {
-    Effort { slot: Duration::from_secs_f64(slot_s), iterations: 100 }
+    Effort { slot: Duration::from_secs_f64(slot_s), iterations: 300 }
 }
 
 fn cost(system: &System, traffic: &Traffic, slot_s: f64) -> Bound {
@@ -160,7 +160,7 @@ fn small(seed: u64) -> (System, Traffic) {
     let call = |n: u64| {
         let seed = draw::mix(seed, 100 + n);
         let below = |with, n| draw::below(draw::mix(seed, with), n);
-        let mut call = arrival(0.25 * n as f64, 50 + below(1, 400) as u32, 1 + below(2, 80) as u32);
+        let mut call = arrival(0.05 * n as f64, 50 + below(1, 400) as u32, 1 + below(2, 80) as u32);
         call.class = ClassId(below(3, 3) as u8);
         let shared = Block { hash: below(4, 2) as u64, tokens: 40 };
         call.prefix = [shared, Block { hash: 10 + shared.hash, tokens: call.input - 40 }].into();
@@ -171,11 +171,12 @@ fn small(seed: u64) -> (System, Traffic) {
 
 #[test]
 fn no_assignment_played_by_real_engines_beats_the_bound() {
-    for seed in 0..8 {
+    for seed in 0..6 {
         let (system, traffic) = small(seed);
         let best = assignments(6, 3).map(|to| play(&system, &traffic, &to)).fold(f64::INFINITY, f64::min);
         for slot_s in [0.1, 0.5, 10.0] {
-            let bound = cost(&system, &traffic, slot_s);
+            let quick = Effort { iterations: 60, ..effort(slot_s) };
+            let bound = bound(&system, &traffic, Goal::Cost, &quick);
             assert!(bound.value <= best, "{seed}: {} > {best}", bound.value);
             assert!(bound.value >= bound.trivial, "{seed}");
         }
@@ -234,6 +235,20 @@ fn where_seats_are_short_the_bound_knows_what_prefill_slows() {
     assert!(bound.value < usd(shortest) && bound.value > 0.95 * usd(longest), "{}", bound.value);
     let seats = bound.rows.iter().find(|r| r.resource == Resource::Seats).unwrap();
     assert!(seats.binding() > 10, "{seats:?}");
+}
+
+#[test]
+fn a_steady_share_of_a_crowd_played_by_a_real_engine_comes_close_from_above() {
+    for output in [1, 21, 41] {
+        let (system, traffic) = crowd(machine(), output);
+        let share = |of: usize| -> Vec<usize> {
+            (0..300).map(|n| usize::from(n * of / 100 == (n + 1) * of / 100)).collect()
+        };
+        let played = (5..60).map(|of| play(&system, &traffic, &share(of)));
+        let best = played.fold(f64::INFINITY, f64::min);
+        let bound = cost(&system, &traffic, 1.0).value;
+        assert!(bound <= best && bound > 0.85 * best, "{output}: {bound} {best}");
+    }
 }
 
 #[test]
