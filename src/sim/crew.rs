@@ -123,11 +123,14 @@ fn one(job: &Job, shelf: &Shelf<'_>, calls: &AtomicU64, clock: &Clock) -> Result
     Ok(Played { tally, took: clock.mono().since(start) })
 }
 
+/// Traffic, once it is made, and how many runs still want it.
+type Kept = (Option<Arc<Traffic>>, usize);
+
 /// The traffic of each seed, from its first run to its last: a day of calls is tens of megabytes.
 struct Shelf<'a> {
     traffics: &'a Traffics<'a>,
-    /// By seed: what is there, and how many runs still want it.
-    seeds: Mutex<BTreeMap<u64, (Option<Arc<Traffic>>, usize)>>,
+    /// By seed.
+    seeds: Mutex<BTreeMap<u64, Kept>>,
     calls: AtomicU64,
 }
 

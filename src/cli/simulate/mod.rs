@@ -30,8 +30,9 @@ use crate::sim::{Tally, contender};
 ///
 /// Calls go through the same decisions, retries, breakers and estimates as live ones; pools and clients are models. The
 /// table (or JSON) goes to standard output and is the same for the same arguments, byte for byte; everything else goes
-/// to standard error. Without arguments an hour of described traffic is played on the pools of the embedded config.
+/// to standard error. Without arguments half an hour of described traffic is played on the pools of the embedded config.
 #[derive(clap::Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Args {
     /// What comes in: a trace (Azure, Mooncake, ServeGen, or at_s,input,output), or a workload described in .toml;
     /// several are added up; without one, an embedded workload
