@@ -20,8 +20,9 @@ use super::pool::Connection;
 use super::request::Outgoing;
 use crate::domain::{Failure, FailureKind};
 
-/// Read at once, on the stack: what waits for more costs no memory. A TLS record holds as much.
-const READ: usize = 16 * 1024;
+/// Read at once, on the stack: what waits for more costs no memory. A dozen tokens, and little enough that a stream
+/// that floods does not keep a hundred others waiting while its events are looked at.
+const READ: usize = 4 * 1024;
 
 /// A response head (with the interim ones before it) beyond this is an attack: real ones have about 4 KiB and 30 fields.
 const HEAD_MAX: usize = 64 * 1024;
@@ -79,7 +80,8 @@ pub(super) async fn exchange(connection: Connection, request: &Outgoing) -> Resu
     let Asking { connection, sending, seen, .. } = asking;
     // An answer that did not wait for the whole request leaves the rest of it in the way of the next one.
     let reusable = head.persistent && !sending;
-    let mut body = Body { connection: Some(connection), early: seen.bytes, framing, reusable };
+    let mut body =
+        Body { connection: Some(connection), early: seen.bytes, framing, reusable, flooded: false };
     body.rest_if_ended();
     Ok(Response { head, body })
 }
@@ -207,6 +209,8 @@ pub(super) struct Body {
     early: BytesMut,
     framing: Framing,
     reusable: bool,
+    /// The last read was full, so that there probably is more.
+    flooded: bool,
 }
 
 impl Body {
@@ -220,8 +224,14 @@ impl Body {
         loop {
             let taken = if self.early.is_empty() {
                 let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-                let framing = &mut self.framing;
+                if mem::take(&mut self.flooded) {
+                    // One that has much to say does not say it all before others have had their turn.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let (framing, flooded) = (&mut self.framing, &mut self.flooded);
                 let read = poll_read(&mut connection.io, cx, |read| {
+                    *flooded = read.len() == READ;
                     let taken = framing.take(read)?;
                     Ok((Bytes::copy_from_slice(&read[..taken.data]), read.len() - taken.used))
                 });
