@@ -282,19 +282,6 @@ fn modelled(preset: Settings, prompt: u32, batch: u32) -> (f64, f64) {
     (first_of(&events, ids[0].unwrap()).unwrap().as_secs_f64(), own[2].secs_since(own[1]))
 }
 
-#[test]
-fn a_prior_is_within_a_fifth_of_the_engine_s_own_prefill() {
-    for (name, preset) in Settings::PRESETS {
-        let Settings::Batching(Batching { speed, .. }) = preset else { continue };
-        let prior = preset.prior();
-        for n in (500_u32..200_000).step_by(500) {
-            let work = crate::estimate::nominal_work_s(&prior, f64::from(n), 0.0);
-            let ratio = (prior.ttft_base_s + work) / speed.prefill_s(n, n);
-            assert!((0.8..1.2).contains(&ratio), "{name}: {ratio} at {n}");
-        }
-    }
-}
-
 /// Errors on left-out prompts where the form of the model was not chosen: fewer accelerators, the knee of eight.
 fn elsewhere(text: &str) -> String {
     let mut out = String::new();
