@@ -31,9 +31,8 @@ impl Fleet {
                 }
                 let endpoints = f64::from(pool.present.max(1));
                 pool.backlog.add(dispatch.lane_s, stretch, endpoints, now.mono);
-                let hold_s = pool.hold.value(1.0, &self.settings.estimate);
                 if let Some(at) = pool.position(dispatch.endpoint) {
-                    pool.busier(at, stretch, hold_s, now.mono);
+                    pool.busier(at, stretch, now.mono);
                 }
             }
         }
@@ -117,10 +116,9 @@ impl Fleet {
         let d = &ticket.dispatch;
         let Some(offer) = self.offers.get(d.offer.index()) else { return };
         let stretch = offer.read(&self.settings, now).stretch;
-        let hold_s = self.hold_s(d.pool);
         let Some(pool) = self.pools.get_mut(d.pool.index()) else { return };
         if let Some(at) = pool.position(d.endpoint) {
-            pool.idler(at, stretch, hold_s, now.mono);
+            pool.idler(at, stretch, now.mono);
         }
     }
 
@@ -134,7 +132,7 @@ impl Fleet {
             e.load.left();
         }
         if let Some(first) = ticket.first_token {
-            pool.hold.observe(now.mono.secs_since(first));
+            pool.held(now.mono.secs_since(first), &self.settings.estimate);
         }
         if pool.in_flight.leave() {
             self.generation += 1;

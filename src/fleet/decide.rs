@@ -93,6 +93,9 @@ impl Fleet {
 
     /// What each pool with limits saved this call, or would have, against the best of the others.
     fn learn_savings(&mut self, found: &Survey, tokens: f64) {
+        if !self.limited {
+            return;
+        }
         let base = |c: &crate::policy::Candidate| c.terms.base() - c.quote.grants_usd;
         let keys = found.candidates.iter().map(base).enumerate();
         let [Some(least), Some(next)] = two_least(keys) else { return };
@@ -374,12 +377,21 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     fn least(&self, positions: impl Iterator<Item = usize>, rng: &mut SmallRng) -> Option<usize> {
-        let costs = positions.filter_map(|i| {
+        let mut best: Option<(usize, f64)> = None;
+        for i in positions {
             let e = &self.pool.endpoints[i];
-            let penalty = self.penalty(e, rng)?;
-            Some((i, self.cost_s(e) + penalty))
-        });
-        costs.reduce(|best, this| if this.1 < best.1 { this } else { best }).map(|(i, _)| i)
+            let Some(penalty) = self.penalty(e, rng) else { continue };
+            let least = best.map_or(f64::INFINITY, |(_, least)| least);
+            let without = self.cost_s(e) + penalty;
+            // Whether it would be late is dear to know, and only matters where it could still be the best.
+            if without < least || best.is_none() {
+                let cost = without + self.miss_s(e);
+                if cost < least || best.is_none() {
+                    best = Some((i, cost));
+                }
+            }
+        }
+        best.map(|(i, _)| i)
     }
 
     /// None if the call must not go there.

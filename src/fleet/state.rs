@@ -35,8 +35,9 @@ pub(super) struct PoolState {
     pub(super) backlog: Backlog,
     /// Position of the endpoint that a call would wait least at, as far as is known without looking at all.
     pub(super) best: usize,
-    /// Seconds that a call holds its slot.
-    pub(super) hold: Mean,
+    /// Seconds that a call holds its slot, and what comes of it.
+    hold: Mean,
+    pub(super) hold_s: f64,
     pub(super) served: u64,
     pub(super) failed: u64,
 }
@@ -111,6 +112,7 @@ impl PoolState {
             backlog: Backlog::NONE,
             best: 0,
             hold: Mean::new(pool.engine_prior.tpot_s * settings.output_prior, settings.mean_samples),
+            hold_s: pool.engine_prior.tpot_s * settings.output_prior,
             served: 0,
             failed: 0,
         };
@@ -198,23 +200,29 @@ impl PoolState {
         self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
     }
 
+    /// A call held its slot for that long.
+    pub(super) fn held(&mut self, seconds: f64, settings: &estimate::Settings) {
+        self.hold.observe(seconds);
+        self.hold_s = self.hold.value(1.0, settings);
+    }
+
     /// Expected queueing at its best endpoint, in seconds. A metered pool has no slots that we know of; what queueing it
     /// has is learned with its time to first token.
-    pub(super) fn wait_s(&self, stretch: f64, hold_s: f64, now: Instant) -> f64 {
+    pub(super) fn wait_s(&self, stretch: f64, now: Instant) -> f64 {
         if !self.owned {
             return 0.0;
         }
-        self.endpoints.get(self.best).map_or(0.0, |e| e.load.wait_s(stretch, self.slots, hold_s, now))
+        self.endpoints.get(self.best).map_or(0.0, |e| e.load.wait_s(stretch, self.slots, self.hold_s, now))
     }
 
     /// A call was sent to the endpoint at `position`: another may be the best now.
-    pub(super) fn busier(&mut self, position: usize, stretch: f64, hold_s: f64, now: Instant) {
+    pub(super) fn busier(&mut self, position: usize, stretch: f64, now: Instant) {
         if position != self.best {
             return;
         }
         let mut best: Option<(usize, f64)> = None;
         for (i, e) in self.endpoints.iter().enumerate().filter(|(_, e)| !e.leaving && !e.troubled) {
-            let wait_s = e.load.wait_s(stretch, self.slots, hold_s, now);
+            let wait_s = e.load.wait_s(stretch, self.slots, self.hold_s, now);
             if best.is_none_or(|(_, least)| wait_s < least) {
                 best = Some((i, wait_s));
             }
@@ -223,9 +231,9 @@ impl PoolState {
     }
 
     /// The endpoint at `position` has less to do: it may be the best now.
-    pub(super) fn idler(&mut self, position: usize, stretch: f64, hold_s: f64, now: Instant) {
+    pub(super) fn idler(&mut self, position: usize, stretch: f64, now: Instant) {
         let wait_s =
-            |i: usize| self.endpoints.get(i).map(|e| e.load.wait_s(stretch, self.slots, hold_s, now));
+            |i: usize| self.endpoints.get(i).map(|e| e.load.wait_s(stretch, self.slots, self.hold_s, now));
         if wait_s(position) < wait_s(self.best) {
             self.best = position;
         }

@@ -62,9 +62,16 @@ const STEEPEST: f64 = 9.0;
 /// Nor below this: next to nothing.
 const FLATTEST: f64 = -12.0;
 
+/// e to that power, within the limits. Most pools are idle most of the time: theirs is at hand.
+fn growth(power: f64) -> f64 {
+    /// e^[`FLATTEST`].
+    const LEAST: f64 = 6.144_212_353_328_21e-6;
+    if power <= FLATTEST { LEAST } else { power.min(STEEPEST).exp() }
+}
+
 /// The shadow prices of an owned pool. `prefill_weight` slot-seconds are lost with a second of prefill.
 pub fn of_own(c: Congestion, level_usd: f64, prefill_weight: f64, s: &Settings) -> Shadow {
-    let factor = |by: f64, spread: f64| (by / spread).clamp(FLATTEST, STEEPEST).exp();
+    let factor = |by: f64, spread: f64| growth(by / spread);
     let slot = factor(c.slots - s.slots_target, s.slots_spread);
     let backlog = factor(c.backlog_s - s.backlog_target_s, s.backlog_spread_s);
     Shadow {
@@ -120,7 +127,7 @@ pub fn of_burst(headroom: f64) -> f64 {
     const EVEN: f64 = 0.5;
     /// e times as much with this much less.
     const SPREAD: f64 = 0.15;
-    ((EVEN - headroom) / SPREAD).clamp(FLATTEST, STEEPEST).exp()
+    growth((EVEN - headroom) / SPREAD)
 }
 
 /// What a token of a window is worth, in units of what it saves on average, when so much of what is left would be used
@@ -128,7 +135,7 @@ pub fn of_burst(headroom: f64) -> f64 {
 pub fn of_window(pressure: f64) -> f64 {
     /// e times as much with this much more.
     const SPREAD: f64 = 0.1;
-    ((pressure - 1.0) / SPREAD).clamp(FLATTEST, STEEPEST).exp()
+    growth((pressure - 1.0) / SPREAD)
 }
 
 /// What a pool saves against the next best, on average over recent decisions.

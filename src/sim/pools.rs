@@ -1,6 +1,6 @@
 //! The far side of the router in virtual time: doors and engines, and what a client of theirs would see.
 //!
-//! One entry a try ([`Flight`]). It is on its way in, then a job of an engine, then on its way out; faults cut it short
+//! One entry a try (`Flight`). It is on its way in, then a job of an engine, then on its way out; faults cut it short
 //! anywhere. Nothing here knows a fleet or a policy.
 
 use std::collections::VecDeque;
