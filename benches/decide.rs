@@ -90,7 +90,8 @@ fn facts(id: u64) -> CallFacts {
         session: Some(SessionKey(id.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
         prefix: Default::default(),
         hints: Hints::default(),
-        arrived: at(0.0).mono,
+        // Just now, as all that are measured: whoever has waited for long is looked at in another way.
+        arrived: at(20.0).mono,
         deadline: at(1e6).mono,
         client_retry: false,
     }

@@ -59,6 +59,9 @@ pub struct Digest {
 impl Reading<'_> {
     /// The probability that what is expected to take `expected_s` takes longer than `limit_s`.
     pub fn p_late(&self, limit_s: f64, expected_s: f64) -> f64 {
+        if limit_s <= 0.0 {
+            return 1.0;
+        }
         self.tail.beyond(limit_s / expected_s.max(1e-6), self.digest.fade, self.digest.prior_samples)
     }
 

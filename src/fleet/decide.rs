@@ -382,10 +382,11 @@ impl Look<'_> {
             let e = &self.pool.endpoints[i];
             let Some(penalty) = self.penalty(e, rng) else { continue };
             let least = best.map_or(f64::INFINITY, |(_, least)| least);
-            let without = self.cost_s(e) + penalty;
+            let glance = self.glance(e);
+            let without = glance.cost_s + penalty;
             // Whether it would be late is dear to know, and only matters where it could still be the best.
             if without < least || best.is_none() {
-                let cost = without + self.miss_s(e);
+                let cost = without + self.miss_s(glance.ttft_s);
                 if cost < least || best.is_none() {
                     best = Some((i, cost));
                 }

@@ -11,7 +11,7 @@ use super::survey::Asking;
 use super::{Dispatch, Fleet};
 use crate::domain::{Block, CallFacts, EndpointId, ModelId};
 use crate::engine::cache::Cache;
-use crate::policy::place::Job;
+use crate::policy::place::{Glance, Job};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -82,32 +82,21 @@ impl Fleet {
 }
 
 impl Look<'_> {
-    /// What it costs, in seconds, to place the call there, but for a miss.
-    pub(super) fn cost_s(&self, e: &Endpoint) -> f64 {
-        self.with_job(e, |job, warm| e.load.cost_s(job, warm))
-    }
-
-    /// What a first token that comes too late there would cost, in seconds of prefill, times its probability.
-    pub(super) fn miss_s(&self, e: &Endpoint) -> f64 {
-        if self.asking.call.ttft_target_s.is_none() {
-            return 0.0;
-        }
-        self.with_job(e, |job, warm| self.miss_of(e, job, warm))
-    }
-
-    fn with_job(&self, e: &Endpoint, look: impl FnOnce(&Job, bool) -> f64) -> f64 {
+    /// What it comes to, to place the call there.
+    pub(super) fn glance(&self, e: &Endpoint) -> Glance {
         match self.fleet.job_at(self.asking, e.id, self.job) {
-            Some(job) => look(&job, true),
-            None => look(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id)),
+            Some(job) => e.load.glance(&job, true),
+            None => e.load.glance(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id)),
         }
     }
 
-    fn miss_of(&self, e: &Endpoint, job: &Job, warm: bool) -> f64 {
+    /// What a first token that is expected after `expected_s` and comes too late would cost, in seconds of prefill, times
+    /// its probability.
+    pub(super) fn miss_s(&self, expected_s: f64) -> f64 {
         /// A target so many times the expected is not missed often enough to tell endpoints apart.
         const SAFE: f64 = 4.0;
         let call = &self.asking.call;
         let Some(target_s) = call.ttft_target_s else { return 0.0 };
-        let expected_s = e.load.ttft_s(job, warm);
         if expected_s * SAFE < target_s {
             return 0.0;
         }

@@ -90,6 +90,21 @@ const DECODING_PER_WAITING: f64 = 8.0;
 /// News of an endpoint's pace count for half after this many seconds.
 const FORGOTTEN_S: f64 = 60.0;
 
+/// What a look at an endpoint for a job comes to.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Glance {
+    /// Expected seconds to the first token.
+    pub ttft_s: f64,
+    /// What it costs to send the job there, in seconds: its own, and those of the calls that it delays.
+    pub cost_s: f64,
+}
+
+/// Expected seconds until one more call than `n` gets a slot, where each is held for `hold_s`.
+fn slot_wait_s(n: f64, slots: f64, hold_s: f64) -> f64 {
+    let over = n + 1.0 - slots;
+    if over > 0.0 { over * hold_s / slots } else { 0.0 }
+}
+
 impl Load {
     /// Nothing known, nothing sent.
     pub const IDLE: Self = Self { in_flight: 0, backlog: Backlog::NONE, slowness: 1.0, seen: Instant::START };
@@ -120,29 +135,20 @@ impl Load {
 
     /// Expected seconds before the prefill of one more call begins, where a call holds its slot for `hold_s`.
     pub fn wait_s(&self, stretch: f64, slots: f64, hold_s: f64, now: Instant) -> f64 {
-        let over = f64::from(self.in_flight) + 1.0 - slots;
-        let slot = if over > 0.0 { over * hold_s / slots } else { 0.0 };
-        self.backlog_s(stretch, now) + slot
+        self.backlog_s(stretch, now) + slot_wait_s(f64::from(self.in_flight), slots, hold_s)
     }
 
-    /// Expected seconds to the first token of the job here.
-    pub fn ttft_s(&self, job: &Job, warm: bool) -> f64 {
-        let work_s = if warm { job.warm_s } else { job.full_s };
-        let wait_s = self.wait_s(job.stretch, job.slots, job.hold_s, job.now);
-        (job.base_s + work_s * job.stretch) * self.pace(job.now) + wait_s
-    }
-
-    /// What it costs, in seconds, to send it here. `warm` if its prefix is here.
-    pub fn cost_s(&self, job: &Job, warm: bool) -> f64 {
+    /// What it comes to, to send the job here. `warm` if its prefix is here.
+    pub fn glance(&self, job: &Job, warm: bool) -> Glance {
         let n = f64::from(self.in_flight);
         let pace = self.pace(job.now);
-        let prefill = if warm { job.warm_s } else { job.full_s } * job.stretch * pace;
+        let backlog_s = self.backlog.seconds(job.stretch * pace, 1.0, job.now);
+        let wait_s = backlog_s + slot_wait_s(n, job.slots, job.hold_s);
+        let prefill_s = if warm { job.warm_s } else { job.full_s } * job.stretch * pace;
+        let ttft_s = wait_s + job.base_s * pace + prefill_s;
         // The next turn saves the same again, if there is one.
-        let kept = if warm { job.next_turn * (job.full_s - job.warm_s) * job.stretch } else { 0.0 };
-        self.wait_s(job.stretch, job.slots, job.hold_s, job.now)
-            + job.base_s * pace
-            + prefill * (1.0 + n / DECODING_PER_WAITING)
-            - kept
+        let kept_s = if warm { job.next_turn * (job.full_s - job.warm_s) * job.stretch } else { 0.0 };
+        Glance { ttft_s, cost_s: ttft_s + prefill_s * n * (1.0 / DECODING_PER_WAITING) - kept_s }
     }
 
     /// A call of `work_s` nominal seconds is being sent.

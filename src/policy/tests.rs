@@ -110,9 +110,9 @@ fn a_warm_endpoint_may_be_busier_by_what_its_cache_saves() {
     busy.sent(1.0, 1.0, at(0.0));
     let idle = Load::IDLE;
     let long = job(2.0, 0.2);
-    assert!(busy.cost_s(&long, true) < idle.cost_s(&long, false));
+    assert!(busy.glance(&long, true).cost_s < idle.glance(&long, false).cost_s);
     let short = job(0.2, 0.02);
-    assert!(busy.cost_s(&short, true) > idle.cost_s(&short, false));
+    assert!(busy.glance(&short, true).cost_s > idle.glance(&short, false).cost_s);
 }
 
 proptest! {
