@@ -5,6 +5,7 @@ use std::future::pending;
 
 use futures_util::stream;
 use smallvec::SmallVec;
+use tokio::sync::watch;
 
 use super::endpoint::{Progress, Running};
 use super::script::Script;
@@ -25,6 +26,8 @@ pub(super) struct Answering {
     pub delay: Duration,
     pub breaks: Option<Break>,
     pub contact_ends: Option<Instant>,
+    /// Changes when the pool goes away: the moment.
+    pub gone: watch::Receiver<Instant>,
     pub input: u32,
     pub id: String,
 }
@@ -95,6 +98,7 @@ impl Answering {
                 None => pending().await,
             }
         };
+        let mut gone = self.gone.clone();
         let limit = self.break_at();
         let next = async {
             match self.breaks.filter(|_| limit.is_some_and(|limit| steps >= limit)) {
@@ -103,6 +107,10 @@ impl Answering {
                 None => {}
             }
             let mut progress = self.running.next().await;
+            if self.gone.has_changed().unwrap_or(false) && progress.at > *self.gone.borrow() {
+                // The engine has not heard that nobody can hear it.
+                pending().await
+            }
             progress.total = progress.total.min(self.script.steps());
             match limit {
                 // What was made before the break still travels; the break is met at the next turn.
@@ -116,6 +124,11 @@ impl Answering {
             biased;
             () = out_of_reach => Err(lost("contact ended")),
             told = next => Ok(told),
+            Ok(()) = gone.changed() => {
+                let at = *gone.borrow();
+                self.arrives(at).await;
+                Err(lost("the pool went away"))
+            }
         }
     }
 

@@ -24,13 +24,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use super::{Attempt, Reply, Upstream};
 use crate::clock::Clock;
 use crate::dialect::FieldError;
 use crate::dialect::openai::decode_request;
 use crate::domain::names::shown;
 use crate::domain::request::{Ask, Chat, Format};
-use crate::domain::{Body, Duration, Failure, FailureKind};
+use crate::domain::{Body, Duration, Failure, FailureKind, Instant};
 use crate::engine::draw::mix;
 use crate::engine::{Door, Gate, Job, Load, Passage, told};
 
@@ -54,6 +56,8 @@ struct Pool {
     clock: Clock,
     gate: Mutex<Gate>,
     endpoints: Vec<Arc<Endpoint>>,
+    /// When it last went away, and every answer under way with it.
+    gone: watch::Sender<Instant>,
 }
 
 impl fmt::Debug for Simulated {
@@ -67,7 +71,7 @@ impl Simulated {
     pub fn new(settings: Settings, clock: Clock) -> Self {
         let endpoints = settings.engines.iter().map(|e| Endpoint::new(*e, clock.clone())).collect();
         let gate = Mutex::new(Gate::new(settings.door.clone()));
-        Self(Arc::new(Pool { settings, clock, gate, endpoints }))
+        Self(Arc::new(Pool { settings, clock, gate, endpoints, gone: watch::Sender::new(Instant::START) }))
     }
 
     /// What it was made from.
@@ -75,9 +79,14 @@ impl Simulated {
         &self.0.settings
     }
 
-    /// Another way in, and other faults, from the next request on.
+    /// Another way in, and other faults, from the next request on. A door that refuses connections also breaks the
+    /// answers under way: the pool has gone.
     pub fn set_door(&self, door: Door) {
+        let refuse = door.refuse;
         self.0.gate().set(door);
+        if refuse {
+            self.0.gone.send_replace(self.0.clock.mono());
+        }
     }
 
     /// That endpoint takes `factor` times as long from now on; 1 is normal. False if there is no such endpoint.
@@ -165,6 +174,7 @@ impl Pool {
             delay,
             breaks,
             contact_ends,
+            gone: self.gone.subscribe(),
             input: prompt.input,
             id,
         })
