@@ -238,13 +238,23 @@ impl Pools {
         if !refuse {
             return;
         }
-        for i in 0..self.flights.len() {
-            let Some(flight) = self.flights[i].as_deref() else { continue };
-            let Some(job) = flight.job.filter(|_| flight.ask.pool == pool && !flight.mute) else { continue };
-            let tokens = self.pools[pool.index()].stations[flight.ask.endpoint].engine.tokens(job, now);
-            let failure = Failure::new(FailureKind::Disconnected, "the pool went away");
-            self.cut(FlightId(i as u32), now, tokens, failure, due);
+        for endpoint in 0..self.pools[pool.index()].stations.len() {
+            let under_way: Vec<FlightId> =
+                self.pools[pool.index()].stations[endpoint].flights.iter().filter_map(|f| *f).collect();
+            for id in under_way {
+                self.lose(id, now, due);
+            }
         }
+    }
+
+    /// The pool of that try went away.
+    fn lose(&mut self, id: FlightId, now: Instant, due: &mut Vec<(Instant, Due)>) {
+        let Some(flight) = self.flights[id.0 as usize].as_deref() else { return };
+        if flight.news.iter().any(|(_, heard)| matches!(heard, Heard::Failed(_))) {
+            return;
+        }
+        let failure = Failure::new(FailureKind::Disconnected, "the pool went away");
+        self.cut(id, now, self.tokens(id, now), failure, due);
     }
 
     /// The door of a pool.

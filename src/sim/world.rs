@@ -68,6 +68,10 @@ enum Entry {
     Fault(u32),
     Pools(Due),
     Alarm(u32),
+    /// The timer of the call at that place among those that wait.
+    Wake(u64),
+    /// The fleet has changed: calls that wait may go now.
+    Ask,
     Tick,
 }
 
@@ -80,6 +84,8 @@ struct Play {
     alarm: Instant,
     /// Its place in the line of those that wait.
     place: Option<u64>,
+    /// The fleet's generation at its last step.
+    seen: u64,
 }
 
 /// See the module.
@@ -214,6 +220,7 @@ impl<'a> World<'a> {
             flight: None,
             alarm: Instant::NEVER,
             place: None,
+            seen: 0,
         }));
         self.open += 1;
         self.feed(i, Event::Start, now);
@@ -249,10 +256,17 @@ impl<'a> World<'a> {
         match entry {
             Entry::Pools(due) => self.pools_happen(due, now),
             Entry::Alarm(i) => self.alarm(i, now),
+            Entry::Wake(place) => {
+                // If it was asked since, it has another place and another timer.
+                if let Some(i) = self.waiting.get(&place).copied() {
+                    self.feed(i, Event::Tick, now);
+                }
+            }
             Entry::Tick => {
                 let _transitions = self.fleet.tick(now);
                 self.put(at + TICK, Entry::Tick);
             }
+            Entry::Ask => self.ask(now),
             Entry::Fault(i) => self.strike(i, now),
         }
         self.settle(now);
@@ -311,6 +325,9 @@ impl<'a> World<'a> {
     fn alarm(&mut self, i: u32, now: Now) {
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         play.alarm = Instant::NEVER;
+        if play.place.is_some() {
+            return;
+        }
         if play.call.committed()
             && play.call.facts().stream
             && let Some(flight) = play.flight
@@ -337,6 +354,7 @@ impl<'a> World<'a> {
     fn feed(&mut self, i: u32, event: Event, now: Now) {
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         let step = play.call.on(event, &mut self.fleet, &self.setup.catalog, now);
+        play.seen = self.fleet.generation();
         let _told_to_nobody = play.call.take_transitions();
         if !matches!(step, Step::Continue | Step::Commit)
             && let Some(flight) = play.flight.take()
@@ -350,6 +368,8 @@ impl<'a> World<'a> {
             self.places += 1;
             play.place = Some(self.places);
             self.waiting.insert(self.places, i);
+            let at = timer(play.call.wake_at());
+            return self.put(at, Entry::Wake(self.places));
         }
         match step {
             Step::Continue | Step::Commit | Step::Wait => {}
@@ -404,13 +424,24 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Puts what the pools want to be woken for on the agenda, and asks waiting calls again if that may help.
-    fn settle(&mut self, now: Now) {
-        while self.asked != self.fleet.generation() {
-            self.asked = self.fleet.generation();
-            let waiting: Vec<u32> = self.waiting.values().copied().collect();
-            for i in waiting {
+    /// Asks those that wait again, but for those that knew.
+    fn ask(&mut self, now: Now) {
+        let waiting: Vec<u32> = self.waiting.values().copied().collect();
+        for i in waiting {
+            let play = self.plays[i as usize].as_deref();
+            if play.is_some_and(|p| p.place.is_some() && p.seen != self.fleet.generation()) {
                 self.feed(i, Event::Tick, now);
+            }
+        }
+    }
+
+    /// Puts what the pools want to be woken for on the agenda, and the waiting calls, if asking them again may help: after
+    /// whatever else is due at this moment already, as a live router does.
+    fn settle(&mut self, now: Now) {
+        if self.asked != self.fleet.generation() {
+            self.asked = self.fleet.generation();
+            if !self.waiting.is_empty() {
+                self.put(now.mono, Entry::Ask);
             }
         }
         let mut due = std::mem::take(&mut self.due);

@@ -5,7 +5,6 @@ use std::future::pending;
 
 use futures_util::stream;
 use smallvec::SmallVec;
-use tokio::sync::watch;
 
 use super::endpoint::{Progress, Running};
 use super::script::Script;
@@ -26,8 +25,6 @@ pub(super) struct Answering {
     pub delay: Duration,
     pub breaks: Option<Break>,
     pub contact_ends: Option<Instant>,
-    /// Changes when the pool goes away: the moment.
-    pub gone: watch::Receiver<Instant>,
     pub input: u32,
     pub id: String,
 }
@@ -47,6 +44,8 @@ enum Told {
     Upto(Progress),
     /// It broke, as it was told to.
     Cut,
+    /// The pool went away then.
+    Gone(Instant),
 }
 
 impl Answering {
@@ -68,6 +67,7 @@ impl Answering {
         let (mut cached, mut steps) = (0, 0);
         let finished = loop {
             match self.happened(steps).await? {
+                Told::Gone(at) => return Err(self.gone(at).await),
                 Told::Cut => return Err(lost("the connection was cut before the answer was whole")),
                 Told::Upto(progress) => {
                     cached = cached.max(progress.cached);
@@ -98,18 +98,21 @@ impl Answering {
                 None => pending().await,
             }
         };
-        let mut gone = self.gone.clone();
         let limit = self.break_at();
         let next = async {
             match self.breaks.filter(|_| limit.is_some_and(|limit| steps >= limit)) {
                 Some(Break::Truncate(_)) => return Told::Cut,
-                Some(Break::Stall(_)) => pending().await,
+                Some(Break::Stall(_)) => loop {
+                    let progress = self.running.next().await;
+                    if progress.lost {
+                        return Told::Gone(progress.at);
+                    }
+                },
                 None => {}
             }
             let mut progress = self.running.next().await;
-            if self.gone.has_changed().unwrap_or(false) && progress.at > *self.gone.borrow() {
-                // The engine has not heard that nobody can hear it.
-                pending().await
+            if progress.lost {
+                return Told::Gone(progress.at);
             }
             progress.total = progress.total.min(self.script.steps());
             match limit {
@@ -124,11 +127,6 @@ impl Answering {
             biased;
             () = out_of_reach => Err(lost("contact ended")),
             told = next => Ok(told),
-            Ok(()) = gone.changed() => {
-                let at = *gone.borrow();
-                self.arrives(at).await;
-                Err(lost("the pool went away"))
-            }
         }
     }
 
@@ -143,6 +141,12 @@ impl Answering {
     /// Waits until what happened at `at` has come through the network.
     async fn arrives(&self, at: Instant) {
         tokio::time::sleep_until(self.clock.deadline(at + self.delay)).await;
+    }
+
+    /// What it looks like from here that the pool went away.
+    async fn gone(&self, at: Instant) -> Failure {
+        self.arrives(at).await;
+        lost("the pool went away")
     }
 
     fn usage(&self, cached: u32, steps: u32) -> Usage {
@@ -164,6 +168,10 @@ impl Telling {
             }
             let progress = match self.answering.happened(self.steps).await {
                 Ok(Told::Upto(progress)) => progress,
+                Ok(Told::Gone(at)) => {
+                    self.over = true;
+                    return Some(Err(self.answering.gone(at).await));
+                }
                 Ok(Told::Cut) => {
                     self.over = true;
                     let message = format!("the stream was cut after {} tokens", self.steps);

@@ -24,15 +24,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
-
 use super::{Attempt, Reply, Upstream};
 use crate::clock::Clock;
 use crate::dialect::FieldError;
 use crate::dialect::openai::decode_request;
 use crate::domain::names::shown;
 use crate::domain::request::{Ask, Chat, Format};
-use crate::domain::{Body, Duration, Failure, FailureKind, Instant};
+use crate::domain::{Body, Duration, Failure, FailureKind};
 use crate::engine::draw::mix;
 use crate::engine::{Door, Gate, Job, Load, Passage, told};
 
@@ -56,8 +54,6 @@ struct Pool {
     clock: Clock,
     gate: Mutex<Gate>,
     endpoints: Vec<Arc<Endpoint>>,
-    /// When it last went away, and every answer under way with it.
-    gone: watch::Sender<Instant>,
 }
 
 impl fmt::Debug for Simulated {
@@ -71,7 +67,7 @@ impl Simulated {
     pub fn new(settings: Settings, clock: Clock) -> Self {
         let endpoints = settings.engines.iter().map(|e| Endpoint::new(*e, clock.clone())).collect();
         let gate = Mutex::new(Gate::new(settings.door.clone()));
-        Self(Arc::new(Pool { settings, clock, gate, endpoints, gone: watch::Sender::new(Instant::START) }))
+        Self(Arc::new(Pool { settings, clock, gate, endpoints }))
     }
 
     /// What it was made from.
@@ -85,7 +81,7 @@ impl Simulated {
         let refuse = door.refuse;
         self.0.gate().set(door);
         if refuse {
-            self.0.gone.send_replace(self.0.clock.mono());
+            self.0.endpoints.iter().for_each(|e| e.lose_all());
         }
     }
 
@@ -174,7 +170,6 @@ impl Pool {
             delay,
             breaks,
             contact_ends,
-            gone: self.gone.subscribe(),
             input: prompt.input,
             id,
         })
