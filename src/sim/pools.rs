@@ -434,8 +434,11 @@ impl Pools {
         let Some(flight) = self.flights[id.0 as usize].as_mut() else { return };
         let delay = self.pools[flight.ask.pool.index()].gate.door().delay;
         let at = at + delay;
+        // One after the other: the router looks for the next when it has dealt with the last.
+        if flight.news.is_empty() {
+            due.push((at, Due::News(id)));
+        }
         flight.news.push_back((at, heard));
-        due.push((at, Due::News(id)));
     }
 
     fn arrive(
@@ -447,11 +450,18 @@ impl Pools {
     ) {
         let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         let Some((_, news)) = flight.news.pop_front_if(|(at, _)| *at <= now) else { return };
-        let last = matches!(news, Heard::End { .. } | Heard::Failed(_));
+        let (last, more) =
+            (matches!(news, Heard::End { .. } | Heard::Failed(_)), matches!(news, Heard::More { .. }));
         let job = if last { flight.job.take() } else { None };
         let (pool, endpoint) = (flight.ask.pool.index(), flight.ask.endpoint);
         if !flight.over {
             heard.push((id, news));
+        }
+        match flight.news.front() {
+            // More content is nothing that the router stops at.
+            Some((next, _)) if more && *next <= now => return self.arrive(id, now, due, heard),
+            Some((next, _)) => due.push(((*next).max(now), Due::News(id))),
+            None => {}
         }
         if last || (flight.over && flight.news.is_empty()) {
             self.land(id);
