@@ -16,6 +16,7 @@ pub mod pools;
 mod record;
 pub mod report;
 pub mod size;
+mod station;
 pub mod tally;
 pub mod traffic;
 pub mod world;

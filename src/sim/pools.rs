@@ -6,9 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::station::Station;
 use crate::domain::{Address, Duration, Failure, FailureKind, Instant, Now, PoolId};
 use crate::engine::draw::mix;
-use crate::engine::{Block, Break, Door, Engine, Event, Gate, Job, JobId, Load, Meter, Settings, What};
+use crate::engine::{Block, Break, Door, Event, Gate, Job, JobId, Load, Meter, Settings, What};
 
 /// One pool of the simulated world.
 #[derive(Clone, Debug)]
@@ -101,16 +102,6 @@ struct Flight {
 }
 
 #[derive(Debug)]
-struct Station {
-    engine: Engine,
-    /// Flights by job, dense from `first_job`.
-    flights: VecDeque<Option<FlightId>>,
-    first_job: u64,
-    /// The earliest moment this is already queued for.
-    queued: Instant,
-}
-
-#[derive(Debug)]
 struct PoolWorld {
     gate: Gate,
     seed: u64,
@@ -129,12 +120,7 @@ pub struct Pools {
 impl Pools {
     /// Idle pools, by [`PoolId`].
     pub fn new(settings: &[PoolSettings], now: Instant) -> Self {
-        let station = |s: &Settings| Station {
-            engine: Engine::new(*s, now),
-            flights: VecDeque::new(),
-            first_job: 0,
-            queued: Instant::NEVER,
-        };
+        let station = |s: &Settings| Station::new(*s, now);
         let pool = |p: &PoolSettings| PoolWorld {
             gate: Gate::new(p.door.clone()),
             seed: p.seed,
@@ -148,8 +134,8 @@ impl Pools {
         }
     }
 
-    /// A request leaves the router.
-    pub fn send(&mut self, ask: Ask, now: Now, due: &mut Vec<(Instant, Due)>) -> FlightId {
+    /// A request leaves the router. One that a pool next door turns away is back at once.
+    pub fn send(&mut self, ask: Ask, now: Now, due: &mut Vec<(Instant, Due)>) -> Result<FlightId, Failure> {
         let delay = self.delay(ask.pool);
         let flight = Box::new(Flight {
             ask,
@@ -171,12 +157,13 @@ impl Pools {
                 FlightId((self.flights.len() - 1) as u32)
             }
         };
-        if delay.is_zero() {
-            self.knock(id, now, due);
-        } else {
+        if !delay.is_zero() {
             due.push((now.mono + delay, Due::Knock(id)));
+        } else if let Err(failure) = self.knock(id, now, due) {
+            self.land(id);
+            return Err(failure);
         }
-        id
+        Ok(id)
     }
 
     /// The router has no interest in the try any more.
@@ -216,7 +203,11 @@ impl Pools {
         heard: &mut Vec<(FlightId, Heard)>,
     ) {
         match what {
-            Due::Knock(id) => self.knock(id, now, due),
+            Due::Knock(id) => {
+                if let Err(failure) = self.knock(id, now, due) {
+                    self.fail(id, now.mono, failure, due);
+                }
+            }
             Due::Engine { pool, endpoint } => self.advance(pool.into(), endpoint.into(), now.mono, due),
             Due::News(id) => self.arrive(id, now.mono, due, heard),
         }
@@ -239,9 +230,7 @@ impl Pools {
             return;
         }
         for endpoint in 0..self.pools[pool.index()].stations.len() {
-            let under_way: Vec<FlightId> =
-                self.pools[pool.index()].stations[endpoint].flights.iter().filter_map(|f| *f).collect();
-            for id in under_way {
+            for id in self.pools[pool.index()].stations[endpoint].under_way() {
                 self.lose(id, now, due);
             }
         }
@@ -293,22 +282,21 @@ impl Pools {
         self.pools[pool.index()].gate.door().delay
     }
 
-    fn knock(&mut self, id: FlightId, now: Now, due: &mut Vec<(Instant, Due)>) {
-        let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+    fn knock(&mut self, id: FlightId, now: Now, due: &mut Vec<(Instant, Due)>) -> Result<(), Failure> {
+        let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+            return Ok(());
+        };
         flight.outbound = false;
         if flight.over {
             self.land(id);
-            return;
+            return Ok(());
         }
         let ask = &flight.ask;
         let pool = &mut self.pools[ask.pool.index()];
         let seed = mix(mix(pool.seed, ask.call), u64::from(ask.no));
         // What a provider counts against a token limit when a request comes: the prompt, and what the answer will be.
         let tokens = ask.input.saturating_add(ask.output);
-        let passage = match pool.gate.knock(now, seed, tokens) {
-            Ok(passage) => passage,
-            Err(turned) => return self.fail(id, now.mono, turned.into(), due),
-        };
+        let passage = pool.gate.knock(now, seed, tokens)?;
         let job = Job {
             input: ask.input,
             output: ask.output,
@@ -322,17 +310,14 @@ impl Pools {
         flight.contact_ends = passage.contact_ends;
         let station = &mut pool.stations[endpoint];
         let broken_at_once = passage.breaks.filter(|b| limit(*b, ask.output) == 0);
-        match station.engine.submit(job, now.mono) {
-            Ok(job) => {
-                flight.job = Some(job);
-                station.board(job, id);
-                self.requeue(p, endpoint, due);
-                if let Some(breaks) = broken_at_once {
-                    self.broken(id, now.mono, 0, breaks, due);
-                }
-            }
-            Err(why) => self.fail(id, now.mono, why.into(), due),
+        let job = station.engine.submit(job, now.mono)?;
+        flight.job = Some(job);
+        station.board(job, id);
+        self.requeue(p, endpoint, due);
+        if let Some(breaks) = broken_at_once {
+            self.broken(id, now.mono, 0, breaks, due);
         }
+        Ok(())
     }
 
     fn fail(&mut self, id: FlightId, now: Instant, failure: Failure, due: &mut Vec<(Instant, Due)>) {
@@ -494,33 +479,5 @@ impl Pools {
 fn limit(breaks: Break, output: u32) -> u32 {
     match breaks {
         Break::Truncate(after) | Break::Stall(after) => after.min(output),
-    }
-}
-
-impl Station {
-    fn board(&mut self, job: JobId, id: FlightId) {
-        if self.flights.is_empty() {
-            self.first_job = job.0;
-        }
-        while self.first_job + (self.flights.len() as u64) < job.0 {
-            self.flights.push_back(None);
-        }
-        self.flights.push_back(Some(id));
-    }
-
-    fn flight(&self, job: JobId) -> Option<FlightId> {
-        *self.flights.get(job.0.checked_sub(self.first_job)? as usize)?
-    }
-
-    fn lift(&mut self, job: JobId) {
-        if let Some(at) = job.0.checked_sub(self.first_job)
-            && let Some(place) = self.flights.get_mut(at as usize)
-        {
-            *place = None;
-        }
-        while let Some(None) = self.flights.front() {
-            self.flights.pop_front();
-            self.first_job += 1;
-        }
     }
 }

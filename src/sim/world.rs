@@ -342,7 +342,7 @@ impl<'a> World<'a> {
     }
 
     fn set_alarm(&mut self, i: u32) {
-        let Some(play) = self.plays[i as usize].as_mut() else { return };
+        let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.place.is_none()) else { return };
         let at = timer(play.call.wake_at());
         if at < play.alarm {
             play.alarm = at;
@@ -392,7 +392,10 @@ impl<'a> World<'a> {
             call: mix(self.seed, u64::from(i)),
             no: send.no.0,
         };
-        let flight = self.pools.send(ask, now, &mut self.due);
+        let flight = match self.pools.send(ask, now, &mut self.due) {
+            Ok(flight) => flight,
+            Err(failure) => return self.feed(i, Event::Failed(failure), now),
+        };
         let at = flight.0 as usize;
         if self.riders.len() <= at {
             self.riders.resize(at + 1, 0);

@@ -2,10 +2,16 @@
 //! time) and through `sim` (an event queue over the same engines and doors) must give the same account of every call:
 //! each attempt's pool, endpoint, start, first token, end and result, and the reason with its dollars to the last bit.
 //!
-//! The two clocks can only show the same moments if no moment falls between two milliseconds, which is what tokio's timers
-//! count. Hence a lattice: everything that a pool does takes a multiple of [`STEP`], a power of two in milliseconds, which
-//! the engines' fixed-point counter divides without a rest. And every call arrives on a residue of its own modulo that
-//! step and keeps it, so that two calls do not act in the same millisecond unless one is the cause of the other.
+//! The two clocks can only show the same moments if nothing that pools do falls between two milliseconds, which is what
+//! tokio's timers count. Hence a lattice: all times of engines and networks are multiples of [`STEP`], a power of two in
+//! milliseconds, which the engines' fixed-point counter divides without a rest; and a slow pool gets well only when there
+//! is nothing in it. Every call arrives on a residue of its own modulo that step and keeps it, so that most calls never act
+//! in the same millisecond as another.
+//!
+//! Those that do (calls that wait for the same cooldown, answers that are lost together, tokens of one batch) act in the
+//! same order in both worlds, because both are lines: timers that go off at one moment, tasks that are woken and calls
+//! that wait are served in the order in which they were set, woken and began to wait, by tokio's current-thread runtime
+//! as by the simulator's agenda.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -143,7 +149,7 @@ fn catalog() -> Arc<Catalog> {
     Arc::new(Catalog {
         pools: vec![
             pool(0, Tenure::Owned, Some(9)),
-            pool(1, Tenure::Owned, None),
+            pool(1, Tenure::Owned, Some(4)),
             pool(2, Tenure::Metered, None),
             pool(3, Tenure::Metered, Some(2)),
         ],
@@ -178,10 +184,11 @@ fn faults() -> Vec<Fault> {
         door(600, 0, gone(0)),
         slow(620, 1.0),
         door(640, 0, whole[0].clone()),
+        // Both own pools together: there is not enough for all.
         door(1_000, 1, gone(1)),
+        door(1_120, 0, gone(0)),
+        door(1_180, 0, whole[0].clone()),
         door(1_200, 1, whole[1].clone()),
-        door(1_600, 0, gone(0)),
-        door(1_700, 0, whole[0].clone()),
         door(2_100, 2, ill),
         door(2_300, 2, whole[2].clone()),
     ]
@@ -192,8 +199,11 @@ fn addresses(pool: usize) -> Vec<Arc<Address>> {
     (0..engines()[pool].len()).map(one).collect()
 }
 
+/// As ever, but that calls which cannot wait are refused soon.
 fn routing() -> fleet::Settings {
-    fleet::Settings::default()
+    let mut settings = fleet::Settings::default();
+    settings.choice.short_wait = ms(300);
+    settings
 }
 
 /// Bursts of calls of all classes, on residues that they share with nobody near.
@@ -340,7 +350,12 @@ async fn through_flow(traffic: &Traffic) -> Accounts {
     });
     // The router's first id is the seed's own; the simulator's calls begin with the second.
     assert_eq!(router.next_id(), CallId(mix(SEED, u64::MAX)));
-    let troubles = tokio::spawn(strike(pools, clock.clone()));
+    // All timers of calls and faults are set before any other, as both are on the simulator's list from the beginning.
+    for fault in faults() {
+        tokio::spawn(strike(fault, pools.clone(), clock.clone()));
+    }
+    let calls = traffic.arrivals.iter().cloned().map(|a| tokio::spawn(play(router.clone(), a)));
+    let calls: Vec<_> = calls.collect();
     let ticks = tokio::spawn({
         let router = router.clone();
         async move {
@@ -350,33 +365,30 @@ async fn through_flow(traffic: &Traffic) -> Accounts {
             }
         }
     });
-    for arrival in &traffic.arrivals {
-        tokio::time::sleep_until(clock.deadline(arrival.at)).await;
-        let (router, inbound) = (router.clone(), inbound(arrival, &catalog));
-        tokio::spawn(async move {
-            if let Ok(Answered::Stream { body, .. }) = router.call(inbound).await {
-                body.count().await;
-            }
-        });
+    for call in calls {
+        call.await.unwrap();
     }
-    // The last of them must have begun before all can be over.
-    tokio::time::sleep(ms(1)).await;
     router.all_closed().await;
     ticks.abort();
-    troubles.await.unwrap();
     std::mem::take(&mut *book.0.lock().unwrap())
 }
 
-async fn strike(pools: Vec<Simulated>, clock: Clock) {
-    for fault in faults() {
-        tokio::time::sleep_until(clock.deadline(fault.at)).await;
-        let pool = &pools[fault.pool.index()];
-        match fault.what {
-            Blow::Door(door) => pool.set_door(*door),
-            Blow::Slow { factor, .. } => {
-                for i in 0..pool.settings().engines.len() {
-                    assert!(pool.slow_down(i as u32, factor));
-                }
+async fn play(router: Router, arrival: Arrival) {
+    tokio::time::sleep_until(router.clock().deadline(arrival.at)).await;
+    let inbound = inbound(&arrival, router.catalog());
+    if let Ok(Answered::Stream { body, .. }) = router.call(inbound).await {
+        body.count().await;
+    }
+}
+
+async fn strike(fault: Fault, pools: Vec<Simulated>, clock: Clock) {
+    tokio::time::sleep_until(clock.deadline(fault.at)).await;
+    let pool = &pools[fault.pool.index()];
+    match fault.what {
+        Blow::Door(door) => pool.set_door(*door),
+        Blow::Slow { factor, .. } => {
+            for i in 0..pool.settings().engines.len() {
+                assert!(pool.slow_down(i as u32, factor));
             }
         }
     }
@@ -385,34 +397,23 @@ async fn strike(pools: Vec<Simulated>, clock: Clock) {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_calls_are_decided_alike_live_and_simulated() {
     let traffic = traffic();
-    let t0 = std::time::Instant::now();
     let sim = through_sim(&traffic);
-    let t1 = std::time::Instant::now();
     let flow = through_flow(&traffic).await;
-    println!("sim {:?} flow {:?}", t1 - t0, t1.elapsed());
     assert_eq!((sim.len(), flow.len()), (CALLS, CALLS));
-    let mut wrong = 0;
-    let mut first = vec![];
-    for i in 0..CALLS {
+    for (i, arrival) in traffic.arrivals.iter().enumerate() {
         let id = mix(SEED, i as u64);
-        if (7395..7426).contains(&i) {
-            println!("CALL {i}\nflow {}\nsim  {}", flow[&id].0, sim[&id].0);
-        }
-        if sim[&id].0 != flow[&id].0 {
-            wrong += 1;
-            first.push((traffic.arrivals[i].at, i));
-            if wrong <= 0 {
-                println!("call {i}\n  flow {}\n  sim  {}", flow[&id].0, sim[&id].0);
-            }
-        }
+        let at = arrival.at;
+        assert_eq!(flow[&id].0, sim[&id].0, "call {i}, at {at:?}: live on the left, simulated on the right");
     }
     let count = |of: fn(&Told) -> bool| sim.values().filter(|(_, told)| of(told)).count();
+    let ended = |how| sim.values().filter(|(_, told)| told.ending == Some(how)).count();
     let (again, waited) = (count(|t| t.attempts > 1), count(|t| t.waited));
-    let refused = count(|t| matches!(t.ending, Some(Ending::Refused)));
-    let failed = count(|t| matches!(t.ending, Some(Ending::Failed)));
-    let broken = count(|t| matches!(t.ending, Some(Ending::Broken)));
-    println!("{again} tried again, {waited} waited, {refused} refused, {failed} failed, {broken} broken");
-    first.sort();
-    println!("{:?}", &first[..first.len().min(10)]);
-    assert_eq!(wrong, 0, "calls whose accounts differ");
+    let saved = count(|t| t.attempts > 1 && t.ending == Some(Ending::Ok));
+    let (refused, failed, broken) = (ended(Ending::Refused), ended(Ending::Failed), ended(Ending::Broken));
+    println!(
+        "{again} calls failed over ({saved} of them were answered), {waited} waited, {refused} were refused, {failed} \
+         failed, {broken} broke"
+    );
+    assert!(saved > 300 && waited > 200, "the world is too kind to prove anything");
+    assert!(refused > 50 && failed > 50 && broken > 50, "the world is too kind to prove anything");
 }
