@@ -410,7 +410,7 @@ async fn ten_thousand_calls_are_decided_alike_live_and_simulated() {
     let (again, waited) = (count(|t| t.attempts > 1), count(|t| t.waited));
     let saved = count(|t| t.attempts > 1 && t.ending == Some(Ending::Ok));
     let (refused, failed, broken) = (ended(Ending::Refused), ended(Ending::Failed), ended(Ending::Broken));
-    println!(
+    eprintln!(
         "{again} calls failed over ({saved} of them were answered), {waited} waited, {refused} were refused, {failed} \
          failed, {broken} broke"
     );
