@@ -170,6 +170,15 @@ impl Machine {
         self.retime();
     }
 
+    pub(super) fn tokens(&self, id: JobId, now: Instant) -> u32 {
+        let Some(state) = self.jobs.get(&id) else { return 0 };
+        if state.due.is_none() {
+            return state.total;
+        }
+        let steps = self.batch.steps_at(now).saturating_sub(state.joined) >> PLACES;
+        u32::try_from(steps.saturating_add(1)).unwrap_or(u32::MAX).min(state.job.output)
+    }
+
     pub(super) fn load(&self) -> Load {
         Load {
             waiting: self.waiting.len() as u32,

@@ -212,6 +212,15 @@ impl Engine {
         }
     }
 
+    /// Tokens of each sequence of that job that exist at `now`, which is not before time last passed; 0 for a job that
+    /// has ended.
+    pub fn tokens(&self, id: JobId, now: Instant) -> u32 {
+        match &self.0 {
+            Kind::Batching(m) => m.tokens(id, now),
+            Kind::Opaque(m) => m.tokens(id, now),
+        }
+    }
+
     /// How busy it is, as of the last call that let time pass.
     pub fn load(&self) -> Load {
         match &self.0 {

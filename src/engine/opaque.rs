@@ -88,6 +88,12 @@ impl Machine {
         self.slowdown = factor;
     }
 
+    pub(super) fn tokens(&self, id: JobId, now: Instant) -> u32 {
+        let Some(state) = self.jobs.get(&id).filter(|s| s.first <= now && s.output > 0) else { return 0 };
+        let more = now.since(state.first).as_nanos() as u64 / state.tpot_ns;
+        u32::try_from(more.saturating_add(1)).unwrap_or(u32::MAX).min(state.output)
+    }
+
     pub(super) fn load(&self) -> Load {
         Load { running: self.jobs.len() as u32, ..Load::default() }
     }

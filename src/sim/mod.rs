@@ -25,6 +25,7 @@ pub mod report;
 pub mod resume;
 pub mod size;
 pub mod source;
+mod station;
 pub mod summary;
 pub mod tally;
 pub mod traffic;

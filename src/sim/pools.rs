@@ -6,9 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::station::Station;
 use crate::domain::{Address, Duration, Failure, FailureKind, Instant, Now, PoolId};
 use crate::engine::draw::mix;
-use crate::engine::{Block, Break, Door, Engine, Event, Gate, Job, JobId, Load, Meter, Settings, What};
+use crate::engine::{Block, Break, Door, Event, Gate, Job, JobId, Load, Meter, Settings, What};
 
 /// One pool of the simulated world.
 #[derive(Clone, Debug)]
@@ -34,6 +35,11 @@ pub enum Heard {
     First {
         /// Tokens.
         cached: u32,
+    },
+    /// More content, the last before it falls silent or breaks.
+    More {
+        /// Tokens in all.
+        total: u32,
     },
     /// Its end.
     End {
@@ -85,21 +91,14 @@ struct Flight {
     job: Option<JobId>,
     breaks: Option<Break>,
     contact_ends: Option<Instant>,
-    /// News under way to the router, oldest first. At most two are: the first token and an end.
+    /// News under way to the router, oldest first. At most three are: the first token, the last, and an end.
     news: VecDeque<(Instant, Heard)>,
+    /// Broken or silenced: whatever its engine still does is not heard. The engine works on until the router lets go of
+    /// the try, as behind a connection that hangs or whose loss it has not noticed.
+    mute: bool,
     /// Its request has not arrived at the pool yet.
     outbound: bool,
     over: bool,
-}
-
-#[derive(Debug)]
-struct Station {
-    engine: Engine,
-    /// Flights by job, dense from `first_job`.
-    flights: VecDeque<Option<FlightId>>,
-    first_job: u64,
-    /// The earliest moment this is already queued for.
-    queued: Instant,
 }
 
 #[derive(Debug)]
@@ -121,12 +120,7 @@ pub struct Pools {
 impl Pools {
     /// Idle pools, by [`PoolId`].
     pub fn new(settings: &[PoolSettings], now: Instant) -> Self {
-        let station = |s: &Settings| Station {
-            engine: Engine::new(*s, now),
-            flights: VecDeque::new(),
-            first_job: 0,
-            queued: Instant::NEVER,
-        };
+        let station = |s: &Settings| Station::new(*s, now);
         let pool = |p: &PoolSettings| PoolWorld {
             gate: Gate::new(p.door.clone()),
             seed: p.seed,
@@ -140,8 +134,8 @@ impl Pools {
         }
     }
 
-    /// A request leaves the router.
-    pub fn send(&mut self, ask: Ask, now: Now, due: &mut Vec<(Instant, Due)>) -> FlightId {
+    /// A request leaves the router. One that a pool next door turns away is back at once.
+    pub fn send(&mut self, ask: Ask, now: Now, due: &mut Vec<(Instant, Due)>) -> Result<FlightId, Failure> {
         let delay = self.delay(ask.pool);
         let flight = Box::new(Flight {
             ask,
@@ -149,6 +143,7 @@ impl Pools {
             breaks: None,
             contact_ends: None,
             news: VecDeque::new(),
+            mute: false,
             outbound: true,
             over: false,
         });
@@ -162,12 +157,13 @@ impl Pools {
                 FlightId((self.flights.len() - 1) as u32)
             }
         };
-        if delay.is_zero() {
-            self.knock(id, now, due);
-        } else {
+        if !delay.is_zero() {
             due.push((now.mono + delay, Due::Knock(id)));
+        } else if let Err(failure) = self.knock(id, now, due) {
+            self.land(id);
+            return Err(failure);
         }
-        id
+        Ok(id)
     }
 
     /// The router has no interest in the try any more.
@@ -177,14 +173,25 @@ impl Pools {
         let (pool, endpoint, job) = (flight.ask.pool.index(), flight.ask.endpoint, flight.job.take());
         let nothing_queued = flight.news.is_empty() && !flight.outbound;
         if let Some(job) = job {
-            let station = &mut self.pools[pool].stations[endpoint];
-            station.lift(job);
-            station.engine.cancel(job, now);
-            self.requeue(pool, endpoint, due);
+            self.call_off(pool, endpoint, job, now, due);
         }
         if nothing_queued {
             self.land(id);
         }
+    }
+
+    fn call_off(
+        &mut self,
+        pool: usize,
+        endpoint: usize,
+        job: JobId,
+        now: Instant,
+        due: &mut Vec<(Instant, Due)>,
+    ) {
+        let station = &mut self.pools[pool].stations[endpoint];
+        station.lift(job);
+        station.engine.cancel(job, now);
+        self.requeue(pool, endpoint, due);
     }
 
     /// Something queued is due. What the router hears is appended to `heard`.
@@ -196,16 +203,23 @@ impl Pools {
         heard: &mut Vec<(FlightId, Heard)>,
     ) {
         match what {
-            Due::Knock(id) => self.knock(id, now, due),
+            Due::Knock(id) => {
+                if let Err(failure) = self.knock(id, now, due) {
+                    self.fail(id, now.mono, failure, due);
+                }
+            }
             Due::Engine { pool, endpoint } => self.advance(pool.into(), endpoint.into(), now.mono, due),
-            Due::News(id) => self.arrive(id, now.mono, heard),
+            Due::News(id) => self.arrive(id, now.mono, due, heard),
         }
     }
 
-    /// Is this try a job that an engine is working on, not silenced by a fault?
-    pub fn speaks(&self, id: FlightId) -> bool {
+    /// Tokens of its answer so far; 0 when nothing is under way. Those that the network still carries are counted, too.
+    pub fn tokens(&self, id: FlightId, now: Instant) -> u32 {
         let flight = self.flights.get(id.0 as usize).and_then(Option::as_ref);
-        flight.is_some_and(|f| f.job.is_some() && !f.over || !f.news.is_empty())
+        let Some((flight, job)) = flight.filter(|f| !f.mute).and_then(|f| f.job.map(|job| (f, job))) else {
+            return 0;
+        };
+        self.pools[flight.ask.pool.index()].stations[flight.ask.endpoint].engine.tokens(job, now)
     }
 
     /// Another door from now on. A pool that refuses connections also breaks the answers under way.
@@ -215,20 +229,21 @@ impl Pools {
         if !refuse {
             return;
         }
-        for i in 0..self.flights.len() {
-            let Some(flight) = self.flights[i].as_deref() else { continue };
-            if flight.ask.pool == pool
-                && let Some(job) = flight.job
-            {
-                let endpoint = flight.ask.endpoint;
-                let station = &mut self.pools[pool.index()].stations[endpoint];
-                station.lift(job);
-                station.engine.cancel(job, now);
-                self.requeue(pool.index(), endpoint, due);
-                let failure = Failure::new(FailureKind::Disconnected, "the pool went away");
-                self.tell(FlightId(i as u32), now, Heard::Failed(failure), due);
+        for endpoint in 0..self.pools[pool.index()].stations.len() {
+            for id in self.pools[pool.index()].stations[endpoint].under_way() {
+                self.lose(id, now, due);
             }
         }
+    }
+
+    /// The pool of that try went away.
+    fn lose(&mut self, id: FlightId, now: Instant, due: &mut Vec<(Instant, Due)>) {
+        let Some(flight) = self.flights[id.0 as usize].as_deref() else { return };
+        if flight.news.iter().any(|(_, heard)| matches!(heard, Heard::Failed(_))) {
+            return;
+        }
+        let failure = Failure::new(FailureKind::Disconnected, "the pool went away");
+        self.cut(id, now, self.tokens(id, now), failure, due);
     }
 
     /// The door of a pool.
@@ -267,22 +282,21 @@ impl Pools {
         self.pools[pool.index()].gate.door().delay
     }
 
-    fn knock(&mut self, id: FlightId, now: Now, due: &mut Vec<(Instant, Due)>) {
-        let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+    fn knock(&mut self, id: FlightId, now: Now, due: &mut Vec<(Instant, Due)>) -> Result<(), Failure> {
+        let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else {
+            return Ok(());
+        };
         flight.outbound = false;
         if flight.over {
             self.land(id);
-            return;
+            return Ok(());
         }
         let ask = &flight.ask;
         let pool = &mut self.pools[ask.pool.index()];
         let seed = mix(mix(pool.seed, ask.call), u64::from(ask.no));
         // What a provider counts against a token limit when a request comes: the prompt, and what the answer will be.
         let tokens = ask.input.saturating_add(ask.output);
-        let passage = match pool.gate.knock(now, seed, tokens) {
-            Ok(passage) => passage,
-            Err(turned) => return self.fail(id, now.mono, turned.into(), due),
-        };
+        let passage = pool.gate.knock(now, seed, tokens)?;
         let job = Job {
             input: ask.input,
             output: ask.output,
@@ -295,14 +309,15 @@ impl Pools {
         flight.breaks = passage.breaks;
         flight.contact_ends = passage.contact_ends;
         let station = &mut pool.stations[endpoint];
-        match station.engine.submit(job, now.mono) {
-            Ok(job) => {
-                flight.job = Some(job);
-                station.board(job, id);
-                self.requeue(p, endpoint, due);
-            }
-            Err(why) => self.fail(id, now.mono, why.into(), due),
+        let broken_at_once = passage.breaks.filter(|b| limit(*b, ask.output) == 0);
+        let job = station.engine.submit(job, now.mono)?;
+        flight.job = Some(job);
+        station.board(job, id);
+        self.requeue(p, endpoint, due);
+        if let Some(breaks) = broken_at_once {
+            self.broken(id, now.mono, 0, breaks, due);
         }
+        Ok(())
     }
 
     fn fail(&mut self, id: FlightId, now: Instant, failure: Failure, due: &mut Vec<(Instant, Due)>) {
@@ -328,65 +343,116 @@ impl Pools {
         let station = &mut self.pools[pool].stations[endpoint];
         let Some(id) = station.flight(event.job) else { return };
         let Some(flight) = self.flights[id.0 as usize].as_mut() else { return };
-        let total = match event.what {
-            What::FirstToken { .. } => 1,
-            What::Tokens { total } => total,
-            What::Finished { .. } => flight.ask.output,
-        };
-        let broken = match flight.breaks {
-            Some(Break::Truncate(after)) if total > after => {
-                Some(Some(Failure::new(FailureKind::Truncated, "cut off")))
-            }
-            Some(Break::Stall(after)) if total > after => Some(None),
-            Some(Break::Truncate(_) | Break::Stall(_)) | None
-                if flight.contact_ends.is_some_and(|end| event.at >= end) =>
-            {
-                Some(Some(Failure::new(FailureKind::Disconnected, "contact ended")))
-            }
-            Some(Break::Truncate(_) | Break::Stall(_)) | None => None,
-        };
-        if let Some(failure) = broken {
+        if let What::Finished { .. } = event.what {
             flight.job = None;
             station.lift(event.job);
-            station.engine.cancel(event.job, event.at);
-            if let Some(failure) = failure {
-                self.tell(id, event.at, Heard::Failed(failure), due);
-            }
+        }
+        if flight.mute {
             return;
         }
-        let heard = match event.what {
-            What::FirstToken { cached } => Heard::First { cached },
-            What::Tokens { .. } => return,
-            What::Finished { cached } => {
-                flight.job = None;
-                station.lift(event.job);
-                Heard::End { cached }
-            }
+        let (total, heard) = match event.what {
+            What::FirstToken { cached } => (1, Some(Heard::First { cached })),
+            What::Tokens { total } => (total, None),
+            What::Finished { cached } => (flight.ask.output, Some(Heard::End { cached })),
         };
-        self.tell(id, event.at, heard, due);
+        if flight.contact_ends.is_some_and(|end| event.at >= end) {
+            let failure = Failure::new(FailureKind::Disconnected, "contact ended");
+            return self.cut(id, event.at, total - 1, failure, due);
+        }
+        let breaks = flight.breaks.filter(|b| total >= limit(*b, flight.ask.output));
+        // The first token is news of its own, unless it is never made; no other is but the last before a break.
+        if let Some(heard) = heard.filter(|h| breaks.is_none() || matches!(h, Heard::First { .. })) {
+            self.tell(id, event.at, heard, due);
+        }
+        if let Some(breaks) = breaks {
+            self.broken(id, event.at, total, breaks, due);
+        }
+    }
+
+    /// The answer has come to where it breaks, after so many tokens.
+    fn broken(
+        &mut self,
+        id: FlightId,
+        at: Instant,
+        tokens: u32,
+        breaks: Break,
+        due: &mut Vec<(Instant, Due)>,
+    ) {
+        match breaks {
+            Break::Truncate(_) => {
+                let failure = Failure::new(FailureKind::Truncated, "cut off");
+                self.cut(id, at, tokens, failure, due);
+            }
+            Break::Stall(_) => {
+                self.last_words(id, at, tokens, due);
+                if let Some(flight) = self.flights[id.0 as usize].as_mut() {
+                    flight.mute = true;
+                }
+            }
+        }
+    }
+
+    /// The connection of an answer under way is lost, after so many tokens.
+    fn cut(
+        &mut self,
+        id: FlightId,
+        at: Instant,
+        tokens: u32,
+        failure: Failure,
+        due: &mut Vec<(Instant, Due)>,
+    ) {
+        self.last_words(id, at, tokens, due);
+        self.fail(id, at, failure, due);
+        if let Some(flight) = self.flights[id.0 as usize].as_mut() {
+            flight.mute = true;
+        }
+    }
+
+    fn last_words(&mut self, id: FlightId, at: Instant, tokens: u32, due: &mut Vec<(Instant, Due)>) {
+        if tokens > 1 {
+            self.tell(id, at, Heard::More { total: tokens }, due);
+        }
     }
 
     /// Sends news to the router.
     fn tell(&mut self, id: FlightId, at: Instant, heard: Heard, due: &mut Vec<(Instant, Due)>) {
         let Some(flight) = self.flights[id.0 as usize].as_mut() else { return };
         let delay = self.pools[flight.ask.pool.index()].gate.door().delay;
-        if matches!(heard, Heard::Failed(_)) {
-            flight.job = None;
-        }
         let at = at + delay;
+        // One after the other: the router looks for the next when it has dealt with the last.
+        if flight.news.is_empty() {
+            due.push((at, Due::News(id)));
+        }
         flight.news.push_back((at, heard));
-        due.push((at, Due::News(id)));
     }
 
-    fn arrive(&mut self, id: FlightId, now: Instant, heard: &mut Vec<(FlightId, Heard)>) {
+    fn arrive(
+        &mut self,
+        id: FlightId,
+        now: Instant,
+        due: &mut Vec<(Instant, Due)>,
+        heard: &mut Vec<(FlightId, Heard)>,
+    ) {
         let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         let Some((_, news)) = flight.news.pop_front_if(|(at, _)| *at <= now) else { return };
-        let last = matches!(news, Heard::End { .. } | Heard::Failed(_));
+        let (last, more) =
+            (matches!(news, Heard::End { .. } | Heard::Failed(_)), matches!(news, Heard::More { .. }));
+        let job = if last { flight.job.take() } else { None };
+        let (pool, endpoint) = (flight.ask.pool.index(), flight.ask.endpoint);
         if !flight.over {
             heard.push((id, news));
         }
+        match flight.news.front() {
+            // More content is nothing that the router stops at.
+            Some((next, _)) if more && *next <= now => return self.arrive(id, now, due, heard),
+            Some((next, _)) => due.push(((*next).max(now), Due::News(id))),
+            None => {}
+        }
         if last || (flight.over && flight.news.is_empty()) {
             self.land(id);
+        }
+        if let Some(job) = job {
+            self.call_off(pool, endpoint, job, now, due);
         }
     }
 
@@ -408,30 +474,10 @@ impl Pools {
     }
 }
 
-impl Station {
-    fn board(&mut self, job: JobId, id: FlightId) {
-        if self.flights.is_empty() {
-            self.first_job = job.0;
-        }
-        while self.first_job + (self.flights.len() as u64) < job.0 {
-            self.flights.push_back(None);
-        }
-        self.flights.push_back(Some(id));
-    }
-
-    fn flight(&self, job: JobId) -> Option<FlightId> {
-        *self.flights.get(job.0.checked_sub(self.first_job)? as usize)?
-    }
-
-    fn lift(&mut self, job: JobId) {
-        if let Some(at) = job.0.checked_sub(self.first_job)
-            && let Some(place) = self.flights.get_mut(at as usize)
-        {
-            *place = None;
-        }
-        while let Some(None) = self.flights.front() {
-            self.flights.pop_front();
-            self.first_job += 1;
-        }
+/// Tokens after which an answer of so many breaks: at the latest with the last one, for an answer that never comes to the
+/// break would not have the fault it was drawn.
+fn limit(breaks: Break, output: u32) -> u32 {
+    match breaks {
+        Break::Truncate(after) | Break::Stall(after) => after.min(output),
     }
 }

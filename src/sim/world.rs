@@ -4,13 +4,13 @@
 //! [`Call`] and [`Fleet`].
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use super::pools::{Ask, Due, FlightId, Heard, PoolSettings, Pools};
 use super::record::Recorder;
 use super::{Arrival, Tally, Traffic};
-use crate::call::{Call, Event, Step};
+use crate::call::{Call, Event, Record, Step};
 use crate::domain::{
     AskKind, CallFacts, CallId, Capabilities, Catalog, Duration, Hints, Instant, Now, PoolId, SessionKey,
     TenantId, Timestamp, Usage, UsageSource,
@@ -68,6 +68,10 @@ enum Entry {
     Fault(u32),
     Pools(Due),
     Alarm(u32),
+    /// The timer of the call at that place among those that wait.
+    Wake(u64),
+    /// The fleet has changed: calls that wait may go now.
+    Ask,
     Tick,
 }
 
@@ -78,6 +82,10 @@ struct Play {
     flight: Option<FlightId>,
     /// The earliest alarm on the agenda.
     alarm: Instant,
+    /// Its place in the line of those that wait.
+    place: Option<u64>,
+    /// The fleet's generation at its last step.
+    seen: u64,
 }
 
 /// See the module.
@@ -94,10 +102,14 @@ pub struct World<'a> {
     /// The call of every flight.
     riders: Vec<u32>,
     open: usize,
-    waiting: std::collections::BTreeSet<u32>,
+    /// In the order in which they began to wait, or were last asked: the order in which a live router wakes them.
+    waiting: BTreeMap<u64, u32>,
+    /// Places in that line dealt so far.
+    places: u64,
     /// The fleet's generation when the waiting calls were last asked.
     asked: u64,
     recorder: Recorder,
+    closed: &'a mut dyn FnMut(&CallFacts, &Record),
     due: Vec<(Instant, Due)>,
     heard: Vec<(FlightId, Heard)>,
 }
@@ -110,11 +122,26 @@ impl std::fmt::Debug for World<'_> {
 
 /// Runs the traffic through the setup. `progress` hears of the number of arrivals so far, now and then.
 pub fn run(setup: &Setup, traffic: &Traffic, seed: u64, progress: &mut dyn FnMut(usize)) -> Tally {
-    World::new(setup, &traffic.arrivals, seed).run(progress)
+    World::new(setup, &traffic.arrivals, seed, &mut |_, _| {}).run(progress)
+}
+
+/// The same. `closed` is shown the account of every call as it closes.
+pub fn run_shown(
+    setup: &Setup,
+    traffic: &Traffic,
+    seed: u64,
+    closed: &mut dyn FnMut(&CallFacts, &Record),
+) -> Tally {
+    World::new(setup, &traffic.arrivals, seed, closed).run(&mut |_| {})
 }
 
 impl<'a> World<'a> {
-    fn new(setup: &'a Setup, arrivals: &'a [Arrival], seed: u64) -> Self {
+    fn new(
+        setup: &'a Setup,
+        arrivals: &'a [Arrival],
+        seed: u64,
+        closed: &'a mut dyn FnMut(&CallFacts, &Record),
+    ) -> Self {
         let now = Now { mono: Instant::START, wall: setup.start };
         let mut fleet = Fleet::new(Arc::clone(&setup.catalog), setup.routing, now);
         for (i, pool) in setup.pools.iter().enumerate() {
@@ -132,9 +159,11 @@ impl<'a> World<'a> {
             plays: Vec::new(),
             riders: Vec::new(),
             open: 0,
-            waiting: std::collections::BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            places: 0,
             asked: 0,
             recorder: Recorder::new(&setup.catalog, end),
+            closed,
             due: Vec::new(),
             heard: Vec::new(),
         };
@@ -186,8 +215,13 @@ impl<'a> World<'a> {
         let now = self.now(arrival.at);
         let facts = self.facts(arrival, i);
         self.recorder.arrived(arrival.class, now.mono, || snapshot(&self.fleet, self.waiting.len(), now));
-        self.plays[i as usize] =
-            Some(Box::new(Play { call: Call::new(facts, self.seed), flight: None, alarm: Instant::NEVER }));
+        self.plays[i as usize] = Some(Box::new(Play {
+            call: Call::new(facts, self.seed),
+            flight: None,
+            alarm: Instant::NEVER,
+            place: None,
+            seen: 0,
+        }));
         self.open += 1;
         self.feed(i, Event::Start, now);
         self.settle(now);
@@ -222,10 +256,17 @@ impl<'a> World<'a> {
         match entry {
             Entry::Pools(due) => self.pools_happen(due, now),
             Entry::Alarm(i) => self.alarm(i, now),
+            Entry::Wake(place) => {
+                // If it was asked since, it has another place and another timer.
+                if let Some(i) = self.waiting.get(&place).copied() {
+                    self.feed(i, Event::Tick, now);
+                }
+            }
             Entry::Tick => {
                 let _transitions = self.fleet.tick(now);
                 self.put(at + TICK, Entry::Tick);
             }
+            Entry::Ask => self.ask(now),
             Entry::Fault(i) => self.strike(i, now),
         }
         self.settle(now);
@@ -250,6 +291,12 @@ impl<'a> World<'a> {
                 Event::FirstContent
             }
             Heard::First { .. } => return,
+            Heard::More { total } => {
+                if play.call.facts().stream {
+                    said(&mut play.call, total, now.mono);
+                }
+                return;
+            }
             Heard::End { cached } => {
                 play.flight = None;
                 let usage = Usage {
@@ -274,12 +321,18 @@ impl<'a> World<'a> {
         self.feed(i, event, now);
     }
 
-    /// A call's timer. An answer whose engine works on has content all the time, though the world plays none of it.
+    /// A call's timer. What its engine has said meanwhile, which the world does not play token by token, is told first.
     fn alarm(&mut self, i: u32, now: Now) {
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         play.alarm = Instant::NEVER;
-        if play.call.committed() && play.flight.is_some_and(|f| self.pools.speaks(f)) {
-            play.call.piece(1, None, now.mono);
+        if play.place.is_some() {
+            return;
+        }
+        if play.call.committed()
+            && play.call.facts().stream
+            && let Some(flight) = play.flight
+        {
+            said(&mut play.call, self.pools.tokens(flight, now.mono), now.mono);
         }
         if play.call.wake_at() <= now.mono {
             self.feed(i, Event::Tick, now);
@@ -289,8 +342,8 @@ impl<'a> World<'a> {
     }
 
     fn set_alarm(&mut self, i: u32) {
-        let Some(play) = self.plays[i as usize].as_mut() else { return };
-        let at = play.call.wake_at();
+        let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.place.is_none()) else { return };
+        let at = timer(play.call.wake_at());
         if at < play.alarm {
             play.alarm = at;
             self.put(at, Entry::Alarm(i));
@@ -301,16 +354,22 @@ impl<'a> World<'a> {
     fn feed(&mut self, i: u32, event: Event, now: Now) {
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         let step = play.call.on(event, &mut self.fleet, &self.setup.catalog, now);
+        play.seen = self.fleet.generation();
         let _told_to_nobody = play.call.take_transitions();
         if !matches!(step, Step::Continue | Step::Commit)
             && let Some(flight) = play.flight.take()
         {
             self.pools.forget(flight, now.mono, &mut self.due);
         }
+        if let Some(place) = play.place.take() {
+            self.waiting.remove(&place);
+        }
         if matches!(step, Step::Wait) {
-            self.waiting.insert(i);
-        } else {
-            self.waiting.remove(&i);
+            self.places += 1;
+            play.place = Some(self.places);
+            self.waiting.insert(self.places, i);
+            let at = timer(play.call.wake_at());
+            return self.put(at, Entry::Wake(self.places));
         }
         match step {
             Step::Continue | Step::Commit | Step::Wait => {}
@@ -333,7 +392,10 @@ impl<'a> World<'a> {
             call: mix(self.seed, u64::from(i)),
             no: send.no.0,
         };
-        let flight = self.pools.send(ask, now, &mut self.due);
+        let flight = match self.pools.send(ask, now, &mut self.due) {
+            Ok(flight) => flight,
+            Err(failure) => return self.feed(i, Event::Failed(failure), now),
+        };
         let at = flight.0 as usize;
         if self.riders.len() <= at {
             self.riders.resize(at + 1, 0);
@@ -346,6 +408,7 @@ impl<'a> World<'a> {
 
     fn close(&mut self, i: u32) {
         if let Some(play) = self.plays[i as usize].take() {
+            (self.closed)(play.call.facts(), play.call.record());
             self.recorder.closed(play.call.facts(), play.call.record(), &self.setup.catalog);
             self.open -= 1;
         }
@@ -364,13 +427,24 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Puts what the pools want to be woken for on the agenda, and asks waiting calls again if that may help.
-    fn settle(&mut self, now: Now) {
-        while self.asked != self.fleet.generation() {
-            self.asked = self.fleet.generation();
-            let waiting: Vec<u32> = self.waiting.iter().copied().collect();
-            for i in waiting {
+    /// Asks those that wait again, but for those that knew.
+    fn ask(&mut self, now: Now) {
+        let waiting: Vec<u32> = self.waiting.values().copied().collect();
+        for i in waiting {
+            let play = self.plays[i as usize].as_deref();
+            if play.is_some_and(|p| p.place.is_some() && p.seen != self.fleet.generation()) {
                 self.feed(i, Event::Tick, now);
+            }
+        }
+    }
+
+    /// Puts what the pools want to be woken for on the agenda, and the waiting calls, if asking them again may help: after
+    /// whatever else is due at this moment already, as a live router does.
+    fn settle(&mut self, now: Now) {
+        if self.asked != self.fleet.generation() {
+            self.asked = self.fleet.generation();
+            if !self.waiting.is_empty() {
+                self.put(now.mono, Entry::Ask);
             }
         }
         let mut due = std::mem::take(&mut self.due);
@@ -379,6 +453,18 @@ impl<'a> World<'a> {
         }
         self.due = due;
     }
+}
+
+/// The stream has come to so many tokens.
+fn said(call: &mut Call, total: u32, now: Instant) {
+    let more = u64::from(total).saturating_sub(call.tokens_delivered());
+    call.piece(more as u32, None, now);
+}
+
+/// When a timer set for that moment goes off: those of a live router count whole milliseconds, and are never early.
+fn timer(at: Instant) -> Instant {
+    const TICK_NS: u64 = 1_000_000;
+    at.as_nanos().checked_next_multiple_of(TICK_NS).map_or(at, Instant::from_nanos)
 }
 
 /// Each pool draws from the run's seed and its own.

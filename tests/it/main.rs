@@ -16,5 +16,6 @@ mod shutdown;
 mod slow_readers;
 mod tidy;
 mod two_drivers;
+mod two_simulations;
 mod wire;
 mod world;

@@ -44,6 +44,8 @@ enum Told {
     Upto(Progress),
     /// It broke, as it was told to.
     Cut,
+    /// The pool went away then.
+    Gone(Instant),
 }
 
 impl Answering {
@@ -65,6 +67,7 @@ impl Answering {
         let (mut cached, mut steps) = (0, 0);
         let finished = loop {
             match self.happened(steps).await? {
+                Told::Gone(at) => return Err(self.gone(at).await),
                 Told::Cut => return Err(lost("the connection was cut before the answer was whole")),
                 Told::Upto(progress) => {
                     cached = cached.max(progress.cached);
@@ -99,10 +102,18 @@ impl Answering {
         let next = async {
             match self.breaks.filter(|_| limit.is_some_and(|limit| steps >= limit)) {
                 Some(Break::Truncate(_)) => return Told::Cut,
-                Some(Break::Stall(_)) => pending().await,
+                Some(Break::Stall(_)) => loop {
+                    let progress = self.running.next().await;
+                    if progress.lost {
+                        return Told::Gone(progress.at);
+                    }
+                },
                 None => {}
             }
             let mut progress = self.running.next().await;
+            if progress.lost {
+                return Told::Gone(progress.at);
+            }
             progress.total = progress.total.min(self.script.steps());
             match limit {
                 // What was made before the break still travels; the break is met at the next turn.
@@ -132,6 +143,12 @@ impl Answering {
         tokio::time::sleep_until(self.clock.deadline(at + self.delay)).await;
     }
 
+    /// What it looks like from here that the pool went away.
+    async fn gone(&self, at: Instant) -> Failure {
+        self.arrives(at).await;
+        lost("the pool went away")
+    }
+
     fn usage(&self, cached: u32, steps: u32) -> Usage {
         Usage {
             input: u64::from(self.input),
@@ -151,6 +168,10 @@ impl Telling {
             }
             let progress = match self.answering.happened(self.steps).await {
                 Ok(Told::Upto(progress)) => progress,
+                Ok(Told::Gone(at)) => {
+                    self.over = true;
+                    return Some(Err(self.answering.gone(at).await));
+                }
                 Ok(Told::Cut) => {
                     self.over = true;
                     let message = format!("the stream was cut after {} tokens", self.steps);

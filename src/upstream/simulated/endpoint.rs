@@ -50,6 +50,8 @@ pub(super) struct Progress {
     pub cached: u32,
     /// It has all its tokens.
     pub finished: bool,
+    /// The connection is lost, and this is the last that is heard.
+    pub lost: bool,
 }
 
 /// A job under way. Dropping it cancels it.
@@ -86,6 +88,16 @@ impl Endpoint {
     pub(super) fn slow_down(&self, factor: f64) {
         self.lock().engine.slow_down(factor, self.clock.mono());
         self.bell.notify_one();
+    }
+
+    /// Nobody hears of the jobs under way any more. They go on until they are called off, as behind a lost connection.
+    pub(super) fn lose_all(&self) {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        state.deliver(now);
+        for mail in std::mem::take(&mut state.boxes).into_values() {
+            mail.put(Progress { at: now, total: 0, cached: 0, finished: false, lost: true });
+        }
     }
 
     pub(super) fn load(&self) -> Load {
@@ -138,7 +150,9 @@ impl State {
             let mail =
                 if finished { self.boxes.remove(&event.job) } else { self.boxes.get(&event.job).cloned() };
             if let Some(mail) = mail {
-                mail.put(event.at, total, cached, finished);
+                // A job's own end says the total: whoever submitted it knows how many it asked for.
+                let (total, cached) = (total.unwrap_or(u32::MAX), cached.unwrap_or(0));
+                mail.put(Progress { at: event.at, total, cached, finished, lost: false });
             }
         }
         self.events = events;
@@ -146,14 +160,12 @@ impl State {
 }
 
 impl Mailbox {
-    fn put(&self, at: Instant, total: Option<u32>, cached: Option<u32>, finished: bool) {
+    fn put(&self, progress: Progress) {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         if unread.len() >= MAX_UNREAD {
             unread.pop_back();
         }
-        // A job's own end says the total: whoever submitted it knows how many it asked for.
-        let total = total.unwrap_or(u32::MAX);
-        unread.push_back(Progress { at, total, cached: cached.unwrap_or(0), finished });
+        unread.push_back(progress);
         drop(unread);
         self.bell.notify_one();
     }

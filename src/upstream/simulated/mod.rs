@@ -75,9 +75,14 @@ impl Simulated {
         &self.0.settings
     }
 
-    /// Another way in, and other faults, from the next request on.
+    /// Another way in, and other faults, from the next request on. A door that refuses connections also breaks the
+    /// answers under way: the pool has gone.
     pub fn set_door(&self, door: Door) {
+        let refuse = door.refuse;
         self.0.gate().set(door);
+        if refuse {
+            self.0.endpoints.iter().for_each(|e| e.lose_all());
+        }
     }
 
     /// That endpoint takes `factor` times as long from now on; 1 is normal. False if there is no such endpoint.
