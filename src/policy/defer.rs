@@ -60,5 +60,10 @@ pub fn until(
         return None;
     }
     let step = (latest.since(now) / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
-    Some((now + step.mul_f64(0.5 + 0.5 * draw.clamp(0.0, 1.0))).min(latest))
+    let at = (now + step.mul_f64(0.5 + 0.5 * draw.clamp(0.0, 1.0))).min(latest);
+    // In whole milliseconds: no timer is finer, and all drivers then look at the same moment.
+    Some(Instant::from_nanos(at.as_nanos().div_ceil(MILLI) * MILLI))
 }
+
+/// Nanoseconds of a millisecond.
+const MILLI: u64 = 1_000_000;

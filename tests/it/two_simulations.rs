@@ -57,8 +57,8 @@ fn batching(prefill_steps: f64, max_batch: u32, queue: u32) -> Engine {
         speed: Speed {
             prefill_base_s: steps_s(prefill_steps),
             prefill_token_s: steps_s(1.0) / f64::from(BLOCK),
-            prefill_pair_s: 0.0,
-            prefill_measured_to: u32::MAX,
+            prefill_floor_s: 0.0,
+            prefill_knee: u32::MAX,
             step_base_s: steps_s(4.0),
             step_seq_s: 0.0,
             interference: 1.0,
