@@ -11,6 +11,7 @@
 mod grpc;
 mod http;
 mod procfs;
+mod slow;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -46,6 +47,8 @@ enum Mode {
     Idle(Idle),
     /// Closed loop of gRPC unary calls: CPU per call.
     Grpc(grpc::GrpcLoop),
+    /// Thousands of streams that are hardly read: memory, and what other calls notice of it.
+    Slow(slow::Slow),
 }
 
 /// Where to, and whom to watch.
@@ -133,6 +136,7 @@ fn main() -> Result<()> {
             Mode::Latency(args) => within(args.common.limit_s, latency(&args)).await,
             Mode::Idle(args) => within(args.common.limit_s, idle(&args)).await,
             Mode::Grpc(args) => within(args.common.limit_s, grpc::unary(&args)).await,
+            Mode::Slow(args) => within(args.common.limit_s, slow::slow(&args)).await,
         }
     })?;
     println!("{result}");

@@ -107,6 +107,12 @@ impl Watched {
     pub(crate) fn proxy_rss(&self) -> Result<u64> {
         self.proxy_pid.map_or(Ok(0), |root| tree(root)?.into_iter().map(rss).sum())
     }
+
+    /// Open files of the proxy's root process.
+    pub(crate) fn proxy_files(&self) -> Result<usize> {
+        let pid = self.proxy_pid.context("no process to watch")?;
+        Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+    }
 }
 
 fn tree_cpu(root: u32) -> Result<f64> {

@@ -1,5 +1,6 @@
 //! What is written down about a call: the facts that the log line, the ledger and the metrics are made of.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -27,7 +28,7 @@ pub struct Record {
     /// Why the last dispatch went where it went.
     pub reason: Option<Reason>,
     /// What it last waited for.
-    pub waited_for: Option<String>,
+    pub waited_for: Option<Cow<'static, str>>,
     /// What was delivered to the client: its bill.
     pub usage: Usage,
     /// Its price.

@@ -9,6 +9,7 @@ pub mod key;
 pub mod mock;
 pub mod schema;
 pub mod serve;
+pub mod simulate;
 pub mod status;
 
 use std::io::{self, Write};
@@ -41,6 +42,7 @@ enum Command {
     /// Let a drained pool come back, with a slow start
     Resume(drain::Args),
     Explain(explain::Args),
+    Simulate(Box<simulate::Args>),
     Mock(mock::Args),
     /// Make client keys
     #[command(subcommand)]
@@ -73,6 +75,7 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Drain(args) => drain::drain(&args, out),
         Command::Resume(args) => drain::resume(&args, out),
         Command::Explain(args) => explain::run(&args, paint, out),
+        Command::Simulate(args) => simulate::run(&args, paint, out),
         Command::Mock(args) => mock::run(&args, paint, out),
         Command::Key(key::Command::New(args)) => key::new(&args, app::seed::random_key(), out),
         Command::Schema => schema::run(out),

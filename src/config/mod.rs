@@ -22,7 +22,9 @@ pub(crate) use quantity::spelt;
 
 pub use schema::schema;
 pub use secret::{Reference, Secret, Surroundings, no_color};
-pub use settings::{Checked, Limits, Listen, Log, LogFormat, Tls, UpstreamSettings};
+pub use settings::{
+    Checked, Limits, Listen, Log, LogFormat, Simulate, SimulateEvent, Tls, Trouble, UpstreamSettings,
+};
 pub(crate) use values::is_name;
 
 use std::path::Path;
@@ -34,6 +36,9 @@ use toml::de::{DeTable, DeValue};
 
 /// The config of a router that was given none: four simulated pools, no keys, no network.
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
+
+/// The config of a simulation that was given none: an owned cluster, a leased one, and three providers.
+pub const SIMULATE: &str = include_str!("../../config/simulate.toml");
 
 /// A config of more than a megabyte was not written by anybody.
 const FILE_MAX: u64 = 1 << 20;
@@ -56,6 +61,13 @@ pub fn load_from(path: &Path, surroundings: &Surroundings) -> Result<Checked, Pr
 #[expect(clippy::expect_used, reason = "a test loads it")]
 pub fn embedded() -> Checked {
     load_str("default.toml", DEFAULT, Path::new(""), &Surroundings::Unread)
+        .expect("the embedded config is right")
+}
+
+/// The embedded config of simulations.
+#[expect(clippy::expect_used, reason = "a test loads it")]
+pub fn embedded_simulate() -> Checked {
+    load_str("simulate.toml", SIMULATE, Path::new(""), &Surroundings::Unread)
         .expect("the embedded config is right")
 }
 
@@ -100,6 +112,7 @@ pub fn load_str(
         flow: parts.flow,
         log: parts.log,
         drain_grace: parts.drain_grace,
+        simulate: parts.simulate,
         warnings,
     })
 }

@@ -9,6 +9,9 @@ use super::values::{Amount, Bytes, Name, Share, Within};
 use crate::domain::Timestamp;
 use crate::upstream::openai::Flavour;
 
+mod simulate;
+pub(crate) use simulate::{Simulate, SimulateEvent};
+
 record! {
     /// A Gridtie config.
     File as "" {
@@ -30,6 +33,8 @@ record! {
         model: Vec<Model>,
         /// Capacity, each under one contract.
         pool: Vec<Pool>,
+        /// What `gridtie simulate` plays on it.
+        simulate: Option<Simulate>,
     }
 }
 

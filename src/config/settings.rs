@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::problem::Problems;
 use super::secret::Secret;
-use crate::domain::Catalog;
+use crate::domain::{Catalog, ClassId, PoolId};
 use crate::edge::{auth, listen};
 use crate::telemetry::LogSink;
 use crate::upstream::{grpc, openai, simulated};
@@ -37,6 +37,8 @@ pub struct Checked {
     pub log: Log,
     /// How long calls under way may take to finish when the router goes down.
     pub drain_grace: Duration,
+    /// What simulations of it play.
+    pub simulate: Simulate,
     /// What is probably not meant, though it works.
     pub warnings: Problems,
 }
@@ -105,6 +107,44 @@ impl Default for Limits {
     fn default() -> Self {
         Self { body: 32 << 20, connections: 10_000, streams: 128 }
     }
+}
+
+/// What simulations play on the pools of a config.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Simulate {
+    /// Shares of the classes among calls whose trace has none; empty is the usual mix.
+    pub mix: Vec<(ClassId, f64)>,
+    /// Mean demand over what the owned pools can do; absent leaves the pools as large as they are.
+    pub load: Option<f64>,
+    /// What happens to pools, in the order of the file.
+    pub events: Vec<SimulateEvent>,
+}
+
+/// Something that happens to a pool in a simulation.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SimulateEvent {
+    /// When, from the start of the traffic.
+    pub at: Duration,
+    /// When it is over; absent is never.
+    pub ends: Option<Duration>,
+    /// To whom.
+    pub pool: PoolId,
+    /// What.
+    pub trouble: Trouble,
+}
+
+/// See [`SimulateEvent`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Trouble {
+    /// Every connection is refused, and answers under way break off.
+    Refuses,
+    /// One endpoint, or all, takes so many times as long.
+    Slow {
+        /// Which, from 0; absent is all.
+        endpoint: Option<u32>,
+        /// How many times.
+        factor: f64,
+    },
 }
 
 /// What is logged, and how.

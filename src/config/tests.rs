@@ -87,6 +87,24 @@ fn the_knobs_of_routing_arrive_and_the_rest_keeps_its_defaults() {
 }
 
 #[test]
+fn what_a_simulation_plays_arrives_and_says_nothing_when_nothing_is_said() {
+    let cloud = cloud("https://api.example.com", "");
+    assert_eq!(loaded(&cloud).simulate, Simulate::default());
+    let event = "[[simulate.event]]\npool = \"cloud\"\nslow = 4.0\nat = \"25m\"\nends = \"35m\"\n";
+    let simulate = format!("[simulate]\nload = 1.2\nmix = {{ agent = 3, interactive = 1 }}\n{event}{cloud}");
+    let simulate = loaded(&simulate).simulate;
+    assert_eq!(simulate.load, Some(1.2));
+    assert_eq!(
+        simulate.mix.iter().map(|(class, share)| (class.0, *share)).collect::<Vec<_>>(),
+        [(1, 3.0), (0, 1.0)]
+    );
+    let minutes = |n: u64| Duration::from_secs(60 * n);
+    let trouble = Trouble::Slow { endpoint: None, factor: 4.0 };
+    let event = SimulateEvent { at: minutes(25), ends: Some(minutes(35)), pool: PoolId(0), trouble };
+    assert_eq!(simulate.events, [event]);
+}
+
+#[test]
 fn secrets_are_read_once_and_stay_out_of_sight() {
     let text = cloud("https://api.example.com", "key = \"env:CLOUD_KEY\"");
     let given = BTreeMap::from([("env:CLOUD_KEY".to_owned(), "sk-canary\n".to_owned())]);

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::problem::Problem;
 use super::quantity;
-use super::read::{Definitions, Read, Reader, Value, unknown};
+use super::read::{At, Definitions, Read, Reader, Value, unknown};
 use super::secret::Reference;
 use crate::domain::Timestamp;
 use crate::upstream::openai::Flavour;
@@ -79,6 +79,28 @@ impl<const LEAST: i32, const MOST: i32> Read for Within<LEAST, MOST> {
 pub(crate) type Amount = Within<0, 1_000_000_000>;
 /// A share of the whole.
 pub(crate) type Share = Within<0, 1>;
+
+/// Shares by name, of any scale: `{ interactive = 5, agent = 3 }`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shares(pub Vec<(At<String>, Amount)>);
+
+impl Read for Shares {
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        let Some(table) = value.get_ref().as_table() else {
+            reader.expected(value, "a table of shares like { interactive = 5, agent = 3 }");
+            return None;
+        };
+        let read = |(key, share): (&toml::Spanned<std::borrow::Cow<'_, str>>, &Value<'_>)| {
+            let name = At { value: key.get_ref().to_string(), span: key.span() };
+            Some((name, Amount::read(share, reader)?))
+        };
+        Some(Self(table.iter().filter_map(read).collect()))
+    }
+
+    fn schema(definitions: &mut Definitions) -> Json {
+        json!({ "type": "object", "additionalProperties": Amount::schema(definitions) })
+    }
+}
 
 impl Read for Duration {
     fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {

@@ -6,6 +6,7 @@
 
 mod guard;
 mod head;
+mod rest;
 mod tls;
 
 use std::convert::Infallible;
@@ -247,7 +248,7 @@ async fn open(socket: TcpStream, address: SocketAddr, settings: &Settings) -> io
     };
     let (protocol, prefix) = tokio::time::timeout(settings.handshake, guard::sniff(&mut transport)).await??;
     let activity = Arc::new(Activity::default());
-    let limits = Limits { head: settings.head, write_stall: settings.write_stall };
+    let limits = Limits { head: settings.head, idle: settings.idle, write_stall: settings.write_stall };
     let io = Guarded::new(transport, prefix, protocol, limits, Arc::clone(&activity));
     Ok(Opened { peer: Peer { address, certificate }, protocol, io, activity })
 }
@@ -274,9 +275,7 @@ where
     let service = Watched::new(make(peer), Arc::clone(&activity));
     let io = TokioIo::new(io);
     let ended = match protocol {
-        Protocol::Http1 => {
-            drive(http1_builder(settings).serve_connection(io, service), &activity, shutdown).await
-        }
+        Protocol::Http1 => drive(http1_builder().serve_connection(io, service), &activity, shutdown).await,
         Protocol::Http2 => {
             drive(http2_builder(settings).serve_connection(io, service), &activity, shutdown).await
         }
@@ -286,12 +285,11 @@ where
     }
 }
 
-fn http1_builder(settings: &Settings) -> http1::Builder {
+fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        // It runs while the connection rests, too; `Guarded` limits the head itself.
-        .header_read_timeout(settings.idle)
+        // `Guarded` keeps the times.
+        .header_read_timeout(None)
         .max_header_size(HEAD_BYTES)
         .max_buf_size(WRITE_BUFFER);
     builder

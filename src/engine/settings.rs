@@ -34,20 +34,20 @@ pub struct Batching {
 
 /// The timing of an engine in seconds.
 ///
-/// A prompt of `n` tokens of which `u` are not cached takes `a + b*u + c*u*(2n - u)`: a fixed part, a part per token
-/// and the attention of each new token to all before it. A decode step with `B` sequences takes `t0 + t1*B`.
+/// A prompt takes `max(floor, a + b*w)`, where `w` counts its uncached tokens, twice those that come after the first
+/// `knee` of the prompt. A decode step with `B` sequences takes `t0 + t1*B`. How far that is from what was measured:
+/// docs/calibration.md.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Speed {
+    /// Seconds of the shortest prefill: one pass over the weights, however few tokens it is for.
+    pub prefill_floor_s: f64,
     /// `a`: seconds per prompt.
     pub prefill_base_s: f64,
     /// `b`: seconds per uncached token.
     pub prefill_token_s: f64,
-    /// `c`: seconds per uncached token and token before it.
-    pub prefill_pair_s: f64,
-    /// Up to so many tokens the formula holds; beyond it each token costs what one costs on average at that length,
-    /// because engines split long prompts into chunks. Extrapolating a square that was fitted to short prompts
-    /// would charge ten times too much at 100,000 tokens.
-    pub prefill_measured_to: u32,
+    /// Where tokens begin to cost twice as much. In the measurements the cost per token jumps there rather than growing
+    /// with the length as attention would make it; so no square, which would charge ten times too much at 100,000.
+    pub prefill_knee: u32,
     /// `t0`: seconds per decode step.
     pub step_base_s: f64,
     /// `t1`: seconds per decode step and sequence.
@@ -87,6 +87,9 @@ pub struct Opaque {
 /// costs there: a chunk takes as long again as a decode step.
 const INTERFERENCE: f64 = 2.0;
 
+/// What a token after the knee costs, in tokens before it: 2.0 fits the four measured engines best together.
+const AFTER_KNEE: f64 = 2.0;
+
 /// Beyond 64 sequences nothing was measured.
 const MAX_BATCH: u32 = 64;
 
@@ -121,21 +124,21 @@ impl Settings {
         Self::PRESETS.into_iter().find(|(n, _)| *n == name).map(|(_, s)| s)
     }
 
-    // The measured presets: coefficients that minimise the largest relative error against the medians of the Splitwise
+    // The measured presets: coefficients that minimise the squares of relative errors against the medians of the Splitwise
     // measurements (Patel et al., ISCA 2024; github.com/Mutinifni/splitwise-sim, tensor parallelism 8): prefill over
-    // prompts of 128 to 8192 tokens at batch 1, decode over batches of 1 to 64 at prompts of 512 tokens, found by random
-    // search. The KV room is what 90 % of 8 x 80 GB leaves after 16-bit weights: llama2-70b needs 320 KiB a token
-    // (80 layers, 8 KV heads of 128), bloom-176b 3.8 MiB (70 layers, no grouping).
+    // prompts of 128 to 8192 tokens at batch 1, decode over those and over batches of 1 to 64 at prompts of 512 tokens.
+    // A test fits them anew. The KV room is what 90 % of 8 x 80 GB leaves after 16-bit weights: llama2-70b needs 320 KiB
+    // a token (80 layers, 8 KV heads of 128), bloom-176b 3.8 MiB (70 layers, no grouping).
 
-    /// llama2-70b on eight H100. Largest error: prefill 16 %, step 3 %.
+    /// llama2-70b on eight H100.
     pub const H100: Self = Self::Batching(Batching {
         speed: Speed {
-            prefill_base_s: 0.0458,
-            prefill_token_s: 2.54e-5,
-            prefill_pair_s: 1.075e-8,
-            prefill_measured_to: 8192,
-            step_base_s: 0.0299,
-            step_seq_s: 3.0e-4,
+            prefill_floor_s: 0.05414,
+            prefill_base_s: 0.01754,
+            prefill_token_s: 5.885e-5,
+            prefill_knee: 2048,
+            step_base_s: 0.02976,
+            step_seq_s: 3.056e-4,
             interference: INTERFERENCE,
         },
         max_batch: MAX_BATCH,
@@ -145,15 +148,15 @@ impl Settings {
         power: Power::of_eight(700.0, 0.43, 1.0),
     });
 
-    /// llama2-70b on eight A100. Largest error: prefill 8 %, step 5 %.
+    /// llama2-70b on eight A100.
     pub const A100: Self = Self::Batching(Batching {
         speed: Speed {
-            prefill_base_s: 0.0504,
-            prefill_token_s: 7.88e-5,
-            prefill_pair_s: 1.436e-8,
-            prefill_measured_to: 8192,
-            step_base_s: 0.0424,
-            step_seq_s: 4.06e-4,
+            prefill_floor_s: 0.06604,
+            prefill_base_s: 0.0344,
+            prefill_token_s: 1.174e-4,
+            prefill_knee: 3072,
+            step_base_s: 0.04421,
+            step_seq_s: 3.791e-4,
             interference: INTERFERENCE,
         },
         max_batch: MAX_BATCH,
@@ -163,15 +166,15 @@ impl Settings {
         power: Power::of_eight(400.0, 0.43, 1.0),
     });
 
-    /// bloom-176b on eight H100. Largest error: prefill 10 %, step 5 %.
+    /// bloom-176b on eight H100.
     pub const H100_BLOOM: Self = Self::Batching(Batching {
         speed: Speed {
-            prefill_base_s: 0.0322,
-            prefill_token_s: 8.89e-5,
-            prefill_pair_s: 1.366e-8,
-            prefill_measured_to: 8192,
-            step_base_s: 0.0347,
-            step_seq_s: 4.10e-4,
+            prefill_floor_s: 0.04828,
+            prefill_base_s: 0.02279,
+            prefill_token_s: 1.077e-4,
+            prefill_knee: 2048,
+            step_base_s: 0.03568,
+            step_seq_s: 3.914e-4,
             interference: INTERFERENCE,
         },
         max_batch: MAX_BATCH,
@@ -181,15 +184,15 @@ impl Settings {
         power: Power::of_eight(700.0, 0.63, 1.0),
     });
 
-    /// bloom-176b on eight A100. Largest error: prefill 7 %, step 6 %.
+    /// bloom-176b on eight A100.
     pub const A100_BLOOM: Self = Self::Batching(Batching {
         speed: Speed {
-            prefill_base_s: 0.0511,
-            prefill_token_s: 2.06e-4,
-            prefill_pair_s: 2.429e-8,
-            prefill_measured_to: 8192,
-            step_base_s: 0.0460,
-            step_seq_s: 7.13e-4,
+            prefill_floor_s: 0.07967,
+            prefill_base_s: 0.03437,
+            prefill_token_s: 2.57e-4,
+            prefill_knee: 3072,
+            step_base_s: 0.04813,
+            step_seq_s: 6.694e-4,
             interference: INTERFERENCE,
         },
         max_batch: MAX_BATCH,
@@ -212,10 +215,10 @@ impl Settings {
     /// A small encoder on one accelerator: 5 ms and 10 µs a token, one batch after the other. Round numbers of our own.
     pub const EMBEDDER: Self = Self::Batching(Batching {
         speed: Speed {
+            prefill_floor_s: 0.0,
             prefill_base_s: 0.005,
             prefill_token_s: 1.0e-5,
-            prefill_pair_s: 0.0,
-            prefill_measured_to: 8192,
+            prefill_knee: u32::MAX,
             step_base_s: 0.005,
             step_seq_s: 0.0,
             interference: 1.0,
@@ -227,14 +230,15 @@ impl Settings {
         power: Power { idle_w: 60.0, decode_w: 250.0, prefill_w: 300.0 },
     });
 
-    /// What a router may assume of such an endpoint before it has measured anything.
+    /// What a router may assume of such an endpoint before it has measured anything. Its prefill is a parabola that
+    /// meets ours at no tokens and at four knees: within a fifth of it for any prompt beyond the floor.
     pub fn prior(&self) -> EnginePrior {
         match self {
             Self::Batching(b) => EnginePrior {
                 ttft_base_s: b.speed.prefill_base_s,
                 prefill_s_per_token: b.speed.prefill_token_s,
-                prefill_s_per_pair: b.speed.prefill_pair_s,
-                prefill_square_to: b.speed.prefill_measured_to,
+                prefill_s_per_pair: b.speed.pair_s(),
+                prefill_square_to: b.speed.parabola_to(),
                 tpot_s: b.speed.step_s(1),
                 slots: b.max_batch,
                 kv_tokens: if b.prefix_cache { b.kv_tokens } else { 0 },
@@ -255,7 +259,8 @@ impl Settings {
 impl Speed {
     /// Seconds of prefill for a prompt of `n` tokens of which `uncached` must be computed.
     pub fn prefill_s(&self, n: u32, uncached: u32) -> f64 {
-        self.prefill_base_s + self.work_s(n) - self.work_s(n - uncached.min(n))
+        let work = self.work_s(n) - self.work_s(n - uncached.min(n));
+        (self.prefill_base_s + work).max(self.prefill_floor_s)
     }
 
     /// Seconds of one decode step with `batch` sequences, undisturbed.
@@ -263,11 +268,21 @@ impl Speed {
         self.step_base_s + self.step_seq_s * f64::from(batch)
     }
 
-    /// Seconds for the first `n` tokens of a prompt without the fixed part: the formula is a difference of two of these.
+    /// Up to where [`Settings::prior`] has a parabola.
+    fn parabola_to(&self) -> u32 {
+        self.prefill_knee.saturating_mul(4).max(1)
+    }
+
+    /// The square part of that parabola, seconds per token and token before it.
+    fn pair_s(&self) -> f64 {
+        let to = self.parabola_to();
+        ((self.work_s(to) / f64::from(to) - self.prefill_token_s) / f64::from(to)).max(0.0)
+    }
+
+    /// Seconds for the first `n` tokens of a prompt without the fixed part.
     fn work_s(&self, n: u32) -> f64 {
-        let quadratic = |n: f64| self.prefill_token_s * n + self.prefill_pair_s * n * n;
-        let (n, to) = (f64::from(n), f64::from(self.prefill_measured_to.max(1)));
-        if n <= to { quadratic(n) } else { quadratic(to) * n / to }
+        let after = n.saturating_sub(self.prefill_knee);
+        self.prefill_token_s * (f64::from(n) + (AFTER_KNEE - 1.0) * f64::from(after))
     }
 }
 

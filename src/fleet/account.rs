@@ -22,6 +22,7 @@ impl Fleet {
         }
         if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
             pool.in_flight.enter();
+            pool.granted.take(dispatch.expected_tokens, now);
             if let Some(e) = pool.endpoint_mut(dispatch.endpoint) {
                 e.load.sent(dispatch.lane_s, stretch, now.mono);
                 e.breaker.sent();
@@ -30,9 +31,8 @@ impl Fleet {
                 }
                 let endpoints = f64::from(pool.present.max(1));
                 pool.backlog.add(dispatch.lane_s, stretch, endpoints, now.mono);
-                let hold_s = pool.hold.value(1.0, &self.settings.estimate);
                 if let Some(at) = pool.position(dispatch.endpoint) {
-                    pool.busier(at, stretch, hold_s, now.mono);
+                    pool.busier(at, stretch, now.mono);
                 }
             }
         }
@@ -116,10 +116,9 @@ impl Fleet {
         let d = &ticket.dispatch;
         let Some(offer) = self.offers.get(d.offer.index()) else { return };
         let stretch = offer.read(&self.settings, now).stretch;
-        let hold_s = self.hold_s(d.pool);
         let Some(pool) = self.pools.get_mut(d.pool.index()) else { return };
         if let Some(at) = pool.position(d.endpoint) {
-            pool.idler(at, stretch, hold_s, now.mono);
+            pool.idler(at, stretch, now.mono);
         }
     }
 
@@ -133,7 +132,7 @@ impl Fleet {
             e.load.left();
         }
         if let Some(first) = ticket.first_token {
-            pool.hold.observe(now.mono.secs_since(first));
+            pool.held(now.mono.secs_since(first), &self.settings.estimate);
         }
         if pool.in_flight.leave() {
             self.generation += 1;
@@ -148,6 +147,9 @@ impl Fleet {
         match end {
             AttemptEnd::Ok { usage } => {
                 self.count(ticket, true);
+                if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+                    pool.granted.settle(usage.total() as f64 - ticket.dispatch.expected_tokens, now);
+                }
                 self.learn_answer(facts, ticket, &usage, now);
                 self.warm_up(facts, ticket, usage.total(), now);
             }

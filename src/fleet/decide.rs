@@ -1,5 +1,6 @@
 //! What to do with a call now.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -9,12 +10,13 @@ use rand::rngs::SmallRng;
 use super::state::{Endpoint, PoolState};
 use super::survey::{Asking, Strictness, Survey};
 use super::{Decision, Dispatch, Fleet, Reason, Tried};
-use crate::domain::{CallFacts, Duration, FailureKind, Now, OfferId, Refusal};
+use crate::domain::{CallFacts, Duration, FailureKind, Instant, Now, OfferId, Refusal};
 use crate::health::Admission;
+use crate::policy::choose::two_least;
 use crate::policy::place::Job;
 use crate::policy::refuse::{Verdict, verdict};
 use crate::policy::rival::Place;
-use crate::policy::{Chosen, Exclusion, Rank, patience};
+use crate::policy::{Chosen, Exclusion, Policy, Rank, defer, patience};
 
 /// Up to so many endpoints are all compared; of more, a few: comparing all of them would make every router with the
 /// same view choose the same one.
@@ -43,6 +45,13 @@ impl Fleet {
         let mut level = self.level;
         let looked = self.find(asking, &mut found, rng);
         level.learn(&found.candidates, self.settings.choice.prefill_weight);
+        if let Some((asking, chosen)) = &looked
+            && let Some(until) = self.defers(asking, &found, *chosen, rng)
+        {
+            self.scratch = found;
+            self.level = level;
+            return Decision::Wait { until, reason: Cow::Borrowed("a better price") };
+        }
         let decision = match looked {
             Some((asking, chosen)) => self.dispatch(&asking, &found, chosen, rng),
             None => None,
@@ -50,6 +59,7 @@ impl Fleet {
         let decision = match decision {
             Some(dispatch) => {
                 self.level = level;
+                self.learn_savings(&found, dispatch.expected_tokens);
                 self.charge(facts, tried, now);
                 Decision::Dispatch(dispatch)
             }
@@ -63,6 +73,39 @@ impl Fleet {
         };
         self.scratch = found;
         decision
+    }
+
+    /// When to look again, if the call had better wait for a better price.
+    fn defers(
+        &self,
+        asking: &Asking<'_>,
+        found: &Survey,
+        chosen: Chosen,
+        rng: &mut SmallRng,
+    ) -> Option<Instant> {
+        let settings = &self.settings.choice;
+        if settings.policy != Policy::Price || !asking.call.class.may_wait || !asking.tried.is_empty() {
+            return None;
+        }
+        let best = &found.candidates[chosen.best];
+        defer::until(&asking.call, best, &found.candidates, rng.random(), &settings.defer)
+    }
+
+    /// What each pool with limits saved this call, or would have, against the best of the others.
+    fn learn_savings(&mut self, found: &Survey, tokens: f64) {
+        if !self.limited {
+            return;
+        }
+        let base = |c: &crate::policy::Candidate| c.terms.base() - c.quote.grants_usd;
+        let keys = found.candidates.iter().map(base).enumerate();
+        let [Some(least), Some(next)] = two_least(keys) else { return };
+        for (i, c) in found.candidates.iter().enumerate() {
+            let state = &mut self.pools[c.pool.index()];
+            if !state.granted.boundless() {
+                let other = if i == least.0 { next.1 } else { least.1 };
+                state.savings.learn(other - base(c), tokens, self.level.step());
+            }
+        }
     }
 
     /// Surveys, and once more without regard to illness if illness is all that is in the way.
@@ -153,6 +196,7 @@ impl Fleet {
             expected_usd: candidate.terms.money,
             work_s,
             lane_s: work_s + job.fixed_s,
+            expected_tokens: call.input + call.output,
             expected_output: call.output as u32,
             reason: self.reason(found, chosen),
         }
@@ -269,7 +313,7 @@ impl Fleet {
                 let offer = found.whose[waits_for];
                 let pool = &self.catalog.pool(self.catalog.offer(offer).pool).name;
                 let reason = format!("{pool}: {}", found.excluded[waits_for].describe(now));
-                Decision::Wait { until, reason }
+                Decision::Wait { until, reason: Cow::Owned(reason) }
             }
             Verdict::Never => Decision::Shed(Refusal::NoPool {
                 message: self.excuses(asking, found),
@@ -333,12 +377,21 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     fn least(&self, positions: impl Iterator<Item = usize>, rng: &mut SmallRng) -> Option<usize> {
-        let costs = positions.filter_map(|i| {
+        let mut best: Option<(usize, f64)> = None;
+        for i in positions {
             let e = &self.pool.endpoints[i];
-            let penalty = self.penalty(e, rng)?;
-            Some((i, self.cost_s(e) + penalty))
-        });
-        costs.reduce(|best, this| if this.1 < best.1 { this } else { best }).map(|(i, _)| i)
+            let Some(penalty) = self.penalty(e, rng) else { continue };
+            let least = best.map_or(f64::INFINITY, |(_, least)| least);
+            let without = self.cost_s(e) + penalty;
+            // Whether it would be late is dear to know, and only matters where it could still be the best.
+            if without < least || best.is_none() {
+                let cost = without + self.miss_s(e);
+                if cost < least || best.is_none() {
+                    best = Some((i, cost));
+                }
+            }
+        }
+        best.map(|(i, _)| i)
     }
 
     /// None if the call must not go there.

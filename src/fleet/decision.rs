@@ -1,5 +1,6 @@
 //! What the fleet says: decisions, and what it wants to hear back.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ pub enum Decision {
         /// When to ask again at the latest.
         until: Instant,
         /// What it waits for, for people.
-        reason: String,
+        reason: Cow<'static, str>,
     },
     /// Give up: nobody can serve it, or nobody in time.
     Shed(Refusal),
@@ -44,6 +45,8 @@ pub struct Dispatch {
     pub work_s: f64,
     /// Nominal seconds for which it is expected to keep the prefill of its endpoint busy: the same, and the fixed part.
     pub lane_s: f64,
+    /// Tokens expected, prompt and answer: what it was charged to the pool's grants.
+    pub expected_tokens: f64,
     /// Output tokens expected.
     pub expected_output: u32,
     /// Why there.

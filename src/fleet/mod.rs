@@ -49,6 +49,8 @@ pub struct Fleet {
     sessions: Sessions,
     /// What a slot-second of own capacity saves elsewhere.
     level: Level,
+    /// Any pool has grants that can be used up.
+    limited: bool,
     next_endpoint: u32,
     generation: u64,
     /// Kept between decisions so that they need no allocation.
@@ -61,7 +63,8 @@ pub struct Fleet {
 impl Fleet {
     /// All pools healthy and unknown, no endpoints yet.
     pub fn new(catalog: Arc<Catalog>, settings: Settings, now: Now) -> Self {
-        let pools = PoolState::of(&catalog, &settings.estimate);
+        let pools = PoolState::of(&catalog, &settings.estimate, now);
+        let limited = pools.iter().any(|p| !p.granted.boundless());
         let offers = OfferState::of(&catalog, &settings, now.mono);
         let outputs = vec![
             Mean::new(settings.estimate.output_prior, settings.estimate.tail_samples);
@@ -79,6 +82,7 @@ impl Fleet {
             retries,
             sessions,
             level: Level::new(&settings.choice.shadow),
+            limited,
             next_endpoint: 0,
             generation: 0,
             scratch: Survey::default(),

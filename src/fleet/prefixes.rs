@@ -82,19 +82,27 @@ impl Fleet {
 }
 
 impl Look<'_> {
-    /// What it costs, in seconds, to place the call there.
+    /// What it costs, in seconds, to place the call there, but for a miss.
     pub(super) fn cost_s(&self, e: &Endpoint) -> f64 {
-        match self.fleet.job_at(self.asking, e.id, self.job) {
-            Some(job) => e.load.cost_s(&job, true) + self.miss_s(e, &job, true),
-            None => {
-                let warm = self.asking.warm.is_some_and(|w| w.endpoint == e.id);
-                e.load.cost_s(self.job, warm) + self.miss_s(e, self.job, warm)
-            }
-        }
+        self.with_job(e, |job, warm| e.load.cost_s(job, warm))
     }
 
     /// What a first token that comes too late there would cost, in seconds of prefill, times its probability.
-    fn miss_s(&self, e: &Endpoint, job: &Job, warm: bool) -> f64 {
+    pub(super) fn miss_s(&self, e: &Endpoint) -> f64 {
+        if self.asking.call.ttft_target_s.is_none() {
+            return 0.0;
+        }
+        self.with_job(e, |job, warm| self.miss_of(e, job, warm))
+    }
+
+    fn with_job(&self, e: &Endpoint, look: impl FnOnce(&Job, bool) -> f64) -> f64 {
+        match self.fleet.job_at(self.asking, e.id, self.job) {
+            Some(job) => look(&job, true),
+            None => look(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id)),
+        }
+    }
+
+    fn miss_of(&self, e: &Endpoint, job: &Job, warm: bool) -> f64 {
         /// A target so many times the expected is not missed often enough to tell endpoints apart.
         const SAFE: f64 = 4.0;
         let call = &self.asking.call;

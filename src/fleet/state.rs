@@ -6,8 +6,9 @@ use super::Settings;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, PoolId, Tenure};
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
-use crate::limit::InFlight;
+use crate::limit::{Granted, InFlight};
 use crate::policy::place::{Backlog, Load};
+use crate::policy::shadow::Savings;
 use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 
 /// A pool.
@@ -15,6 +16,9 @@ use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 pub(super) struct PoolState {
     pub(super) drained: bool,
     pub(super) in_flight: InFlight,
+    /// What is left of what its contract grants, and what that saves.
+    pub(super) granted: Granted,
+    pub(super) savings: Savings,
     /// Its failure domain, as a number.
     pub(super) domain: u16,
     pub(super) owned: bool,
@@ -31,8 +35,9 @@ pub(super) struct PoolState {
     pub(super) backlog: Backlog,
     /// Position of the endpoint that a call would wait least at, as far as is known without looking at all.
     pub(super) best: usize,
-    /// Seconds that a call holds its slot.
-    pub(super) hold: Mean,
+    /// Seconds that a call holds its slot, and what comes of it.
+    hold: Mean,
+    pub(super) hold_s: f64,
     pub(super) served: u64,
     pub(super) failed: u64,
 }
@@ -84,7 +89,7 @@ pub(super) enum Endpoints {
 }
 
 impl PoolState {
-    pub(super) fn of(catalog: &Catalog, settings: &estimate::Settings) -> Vec<Self> {
+    pub(super) fn of(catalog: &Catalog, settings: &estimate::Settings, now: Now) -> Vec<Self> {
         let mut domains: Vec<&str> = catalog.pools.iter().map(|p| &*p.failure_domain).collect();
         domains.sort_unstable();
         let domain = |name: &str| domains.partition_point(|d| *d < name) as u16;
@@ -95,6 +100,8 @@ impl PoolState {
         let state = |(i, pool): (usize, &crate::domain::Pool)| Self {
             drained: false,
             in_flight: InFlight::new(pool.max_in_flight),
+            granted: Granted::new(&pool.grants, now),
+            savings: Savings::default(),
             domain: domain(&pool.failure_domain),
             owned: pool.tenure == Tenure::Owned,
             slots: f64::from(pool.engine_prior.slots.max(1)),
@@ -105,6 +112,7 @@ impl PoolState {
             backlog: Backlog::NONE,
             best: 0,
             hold: Mean::new(pool.engine_prior.tpot_s * settings.output_prior, settings.mean_samples),
+            hold_s: pool.engine_prior.tpot_s * settings.output_prior,
             served: 0,
             failed: 0,
         };
@@ -180,23 +188,41 @@ impl PoolState {
         (read.base_s - pool.rtt_prior.as_secs_f64()).max(0.0) / read.stretch
     }
 
+    /// What of its grants a call of so many tokens takes, in dollars.
+    pub(super) fn grants_usd(&self, tokens: f64, now: Now) -> f64 {
+        if self.granted.boundless() {
+            return 0.0;
+        }
+        let Granted { requests, tokens: by_tokens, quota } = &self.granted;
+        let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
+        let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
+        let window = quota.map_or(0.0, |q| shadow::of_window(q.pressure(now)));
+        self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
+    }
+
+    /// A call held its slot for that long.
+    pub(super) fn held(&mut self, seconds: f64, settings: &estimate::Settings) {
+        self.hold.observe(seconds);
+        self.hold_s = self.hold.value(1.0, settings);
+    }
+
     /// Expected queueing at its best endpoint, in seconds. A metered pool has no slots that we know of; what queueing it
     /// has is learned with its time to first token.
-    pub(super) fn wait_s(&self, stretch: f64, hold_s: f64, now: Instant) -> f64 {
+    pub(super) fn wait_s(&self, stretch: f64, now: Instant) -> f64 {
         if !self.owned {
             return 0.0;
         }
-        self.endpoints.get(self.best).map_or(0.0, |e| e.load.wait_s(stretch, self.slots, hold_s, now))
+        self.endpoints.get(self.best).map_or(0.0, |e| e.load.wait_s(stretch, self.slots, self.hold_s, now))
     }
 
     /// A call was sent to the endpoint at `position`: another may be the best now.
-    pub(super) fn busier(&mut self, position: usize, stretch: f64, hold_s: f64, now: Instant) {
+    pub(super) fn busier(&mut self, position: usize, stretch: f64, now: Instant) {
         if position != self.best {
             return;
         }
         let mut best: Option<(usize, f64)> = None;
         for (i, e) in self.endpoints.iter().enumerate().filter(|(_, e)| !e.leaving && !e.troubled) {
-            let wait_s = e.load.wait_s(stretch, self.slots, hold_s, now);
+            let wait_s = e.load.wait_s(stretch, self.slots, self.hold_s, now);
             if best.is_none_or(|(_, least)| wait_s < least) {
                 best = Some((i, wait_s));
             }
@@ -205,9 +231,9 @@ impl PoolState {
     }
 
     /// The endpoint at `position` has less to do: it may be the best now.
-    pub(super) fn idler(&mut self, position: usize, stretch: f64, hold_s: f64, now: Instant) {
+    pub(super) fn idler(&mut self, position: usize, stretch: f64, now: Instant) {
         let wait_s =
-            |i: usize| self.endpoints.get(i).map(|e| e.load.wait_s(stretch, self.slots, hold_s, now));
+            |i: usize| self.endpoints.get(i).map(|e| e.load.wait_s(stretch, self.slots, self.hold_s, now));
         if wait_s(position) < wait_s(self.best) {
             self.best = position;
         }

@@ -104,6 +104,12 @@ impl Fleet {
         if let Some(max) = around.in_flight.full() {
             return Err(Exclusion::Full { max });
         }
+        if !around.granted.boundless()
+            && self.rivals.is_none()
+            && let Some(until) = around.granted.until(asking.call.input + asking.call.output, asking.call.now)
+        {
+            return Err(Exclusion::Granted { until });
+        }
         if !state.is_well() && self.held_back(asking, state, rng)? {
             rank = Rank::HeldBack;
         }
@@ -211,7 +217,7 @@ impl Fleet {
         // A metered pool has no slots that we know of; what queueing it has is learned with its time to first token.
         if around.owned {
             let now = call.now.mono;
-            ttft_s += around.wait_s(read.stretch, self.hold_s(offer.pool), now);
+            ttft_s += around.wait_s(read.stretch, now);
             prefill_s = work_s + around.fixed_s(pool, &read) * read.stretch;
             slot_s = decode_s * call.choices;
             shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, now);
@@ -228,12 +234,8 @@ impl Fleet {
             prefill_s,
             slot_s,
             shadow,
+            grants_usd: around.grants_usd(call.input + call.output, call.now),
         }
-    }
-
-    /// Seconds that a call holds its slot in the pool, on average.
-    pub(super) fn hold_s(&self, pool: PoolId) -> f64 {
-        self.pools[pool.index()].hold.value(1.0, &self.settings.estimate)
     }
 
     /// The pool where the session is warm, and what its next turn loses by not being there.
@@ -266,7 +268,7 @@ impl Fleet {
             fixed_s: around.fixed_s(pool, &read),
             stretch: read.stretch,
             slots: around.slots,
-            hold_s: self.hold_s(offer.pool),
+            hold_s: around.hold_s,
             next_turn: self.settings.choice.next_turn,
             now: call.now.mono,
         }

@@ -221,6 +221,11 @@ impl Fleet {
         out: &mut Vec<Transition>,
     ) {
         let Case { ticket, end, now, .. } = case;
+        if kind == FailureKind::RateLimited
+            && let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index())
+        {
+            pool.granted.refused(now);
+        }
         let asked = kind == FailureKind::Overloaded && hint.is_some();
         if kind != FailureKind::RateLimited && !asked {
             return;

@@ -1,8 +1,10 @@
-//! Bounds that keep one trouble from becoming another: what retries may add, and how many calls a pool may hold.
+//! Bounds: what retries may add, how many calls a pool may hold, and what a provider grants.
 
+mod granted;
 mod in_flight;
 mod retry;
 
+pub use granted::{Allotment, Granted, Meter};
 pub use in_flight::InFlight;
 pub use retry::{RetryBudget, RetryBudgets, Settings};
 

@@ -41,7 +41,7 @@ pub fn choose(candidates: &[Candidate], settings: &Settings, rng: &mut SmallRng)
 }
 
 /// The two smallest keys with their positions, the earlier of equals first.
-pub(super) fn two_least(keys: impl Iterator<Item = (usize, f64)>) -> [Option<(usize, f64)>; 2] {
+pub fn two_least(keys: impl Iterator<Item = (usize, f64)>) -> [Option<(usize, f64)>; 2] {
     let (mut first, mut second) = (None::<(usize, f64)>, None::<(usize, f64)>);
     for (i, key) in keys {
         if first.is_none_or(|(_, least)| key < least) {

@@ -60,6 +60,11 @@ pub enum Exclusion {
         /// Until then.
         until: Instant,
     },
+    /// What the contract grants is used up for the moment.
+    Granted {
+        /// Until then.
+        until: Instant,
+    },
     /// No money, no key or no such model there.
     Disabled {
         /// Asked again then.
@@ -175,7 +180,7 @@ impl Exclusion {
 
     /// Too much work rather than illness.
     pub const fn loaded(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Cooldown { .. })
+        matches!(self, Self::Full { .. } | Self::Cooldown { .. } | Self::Granted { .. })
     }
 
     /// When time alone ends it, if it does.
@@ -184,6 +189,7 @@ impl Exclusion {
             Self::Ejected { until }
             | Self::EndpointsEjected { until }
             | Self::Cooldown { until }
+            | Self::Granted { until }
             | Self::Disabled { until }
             | Self::NoContact { opens: until }
             | Self::ContactTooShort { opens: until, .. } => Some(until),
@@ -226,6 +232,7 @@ impl Exclusion {
             Self::EndpointsEjected { .. } => "endpoints_ejected",
             Self::Probation => "probation",
             Self::Cooldown { .. } => "cooldown",
+            Self::Granted { .. } => "granted",
             Self::Disabled { .. } => "disabled",
             Self::NoContact { .. } => "no_contact",
             Self::ContactTooShort { .. } => "contact_too_short",
@@ -259,6 +266,9 @@ impl Exclusion {
             }
             Self::Probation => write!(s, "on probation, another call is probing"),
             Self::Cooldown { until } => write!(s, "cooling down for {:.1} s", left(until)),
+            Self::Granted { until } => {
+                write!(s, "what it grants is used up for {:.1} s", left(until))
+            }
             Self::Disabled { until } => write!(s, "disabled, asked again in {:.0} s", left(until)),
             Self::NoContact { opens } => write!(s, "no contact for {:.0} s", left(opens)),
             Self::ContactTooShort { left_s, need_s, .. } => {

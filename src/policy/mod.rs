@@ -5,6 +5,7 @@
 //! something, and the fleet keeps it for them.
 
 pub mod choose;
+pub mod defer;
 pub mod eligibility;
 pub mod patience;
 pub mod place;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub next_turn: f64,
     /// What own capacity is worth.
     pub shadow: shadow::Settings,
+    /// How calls that may wait wait for better prices.
+    pub defer: defer::Settings,
     /// A second of prefill blocks all slots of an endpoint: it is worth so many slot-seconds.
     pub prefill_weight: f64,
     /// A first token is waited for at least this long before the try is given up.
@@ -87,6 +90,7 @@ impl Default for Settings {
             tie_usd: 1e-6,
             next_turn: 0.5,
             shadow: shadow::Settings::default(),
+            defer: defer::Settings::default(),
             prefill_weight: 30.0,
             first_token_min: Duration::from_secs(2),
             first_token_p99s: 3.0,

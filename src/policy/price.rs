@@ -9,7 +9,7 @@ use crate::domain::PoolId;
 pub struct Terms {
     /// The bill expected: owned capacity is paid already and costs nothing at the margin.
     pub money: f64,
-    /// What the own capacity that it takes is worth to others.
+    /// What the own capacity that it takes, and its share of what a provider grants, is worth to others.
     pub scarcity: f64,
     /// The cost of a missed target, times its probability.
     pub miss: f64,
@@ -39,7 +39,8 @@ pub fn terms(quote: &Quote, call: &CallView<'_>) -> Terms {
     Terms {
         money: p.input * (call.input - quote.cached) + p.cached * quote.cached + p.output * call.output,
         scarcity: quote.shadow.slot_usd_per_s * quote.slot_s
-            + quote.shadow.prefill_usd_per_s * quote.prefill_s,
+            + quote.shadow.prefill_usd_per_s * quote.prefill_s
+            + quote.grants_usd,
         miss: call.class.miss_usd * quote.p_miss,
         delay: call.class.delay_usd_per_s * if call.facts.stream { quote.ttft_s } else { quote.finish_s },
         risk: 0.0,

@@ -62,9 +62,16 @@ const STEEPEST: f64 = 9.0;
 /// Nor below this: next to nothing.
 const FLATTEST: f64 = -12.0;
 
+/// e to that power, within the limits. Most pools are idle most of the time: theirs is at hand.
+fn growth(power: f64) -> f64 {
+    /// e^[`FLATTEST`].
+    const LEAST: f64 = 6.144_212_353_328_21e-6;
+    if power <= FLATTEST { LEAST } else { power.min(STEEPEST).exp() }
+}
+
 /// The shadow prices of an owned pool. `prefill_weight` slot-seconds are lost with a second of prefill.
 pub fn of_own(c: Congestion, level_usd: f64, prefill_weight: f64, s: &Settings) -> Shadow {
-    let factor = |by: f64, spread: f64| (by / spread).clamp(FLATTEST, STEEPEST).exp();
+    let factor = |by: f64, spread: f64| growth(by / spread);
     let slot = factor(c.slots - s.slots_target, s.slots_spread);
     let backlog = factor(c.backlog_s - s.backlog_target_s, s.backlog_spread_s);
     Shadow {
@@ -86,6 +93,11 @@ impl Level {
         Self { usd: settings.level_prior_usd, step: 1.0 / settings.level_samples.max(1.0) }
     }
 
+    /// How much one decision moves it.
+    pub const fn step(&self) -> f64 {
+        self.step
+    }
+
     /// In dollars per slot-second.
     pub const fn usd(&self) -> f64 {
         self.usd
@@ -104,5 +116,50 @@ impl Level {
         if usd.is_finite() && usd > 0.0 {
             self.usd += self.step * (usd - self.usd);
         }
+    }
+}
+
+/// What one unit of a provider's burst is worth, in units of what it saves on average, when so much of the burst is left
+/// (1 is all of it): next to nothing while there is plenty, more than the average saving when little is left, so that
+/// only calls that save more than others get the last of it.
+pub fn of_burst(headroom: f64) -> f64 {
+    /// Worth the average saving with this much left: half, so that a burst of valuable calls still finds room.
+    const EVEN: f64 = 0.5;
+    /// e times as much with this much less.
+    const SPREAD: f64 = 0.15;
+    growth((EVEN - headroom) / SPREAD)
+}
+
+/// What a token of a window is worth, in units of what it saves on average, when so much of what is left would be used
+/// until the reset. Below 1 it lasts, and what is left over is lost: free. As the reset nears, the pressure falls.
+pub fn of_window(pressure: f64) -> f64 {
+    /// e times as much with this much more.
+    const SPREAD: f64 = 0.1;
+    growth((pressure - 1.0) / SPREAD)
+}
+
+/// What a pool saves against the next best, on average over recent decisions.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Savings {
+    call_usd: f64,
+    token_usd: f64,
+}
+
+impl Savings {
+    /// Dollars a call.
+    pub const fn per_call(&self) -> f64 {
+        self.call_usd
+    }
+
+    /// Dollars a token.
+    pub const fn per_token(&self) -> f64 {
+        self.token_usd
+    }
+
+    /// A call of so many tokens would have cost `usd` more at the best of the others (nothing, if it is dearer here).
+    pub fn learn(&mut self, usd: f64, tokens: f64, step: f64) {
+        let usd = usd.max(0.0);
+        self.call_usd += step * (usd - self.call_usd);
+        self.token_usd += step * (usd / tokens.max(1.0) - self.token_usd);
     }
 }

@@ -21,6 +21,7 @@ fn candidate(i: u16, usd: f64, rank: Rank) -> Candidate {
         p_err: 0.01,
         slot_s: 0.0,
         prefill_s: 0.0,
+        grants_usd: 0.0,
         shadow: Shadow::default(),
     };
     let terms = Terms { money: usd, ..Terms::default() };

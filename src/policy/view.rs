@@ -1,7 +1,7 @@
 //! What the policy needs to know of a call, and of an offer for that call.
 
 use super::{Shadow, Terms};
-use crate::domain::{CallFacts, Class, Now, OfferId, PoolId, Prices};
+use crate::domain::{CallFacts, Class, Duration, Now, OfferId, PoolId, Prices};
 
 /// A call, as the policy sees it, with all numbers that are the same for every offer, so that they are worked out once.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ impl<'a> CallView<'a> {
     /// Of a call that is expected to get `each` output tokens a choice.
     pub fn new(facts: &'a CallFacts, class: &'a Class, each: f64, now: Now) -> Self {
         let choices = f64::from(facts.n.max(1));
+        let used_s = now.mono.secs_since(facts.arrived);
+        let left = |target: Duration| target.as_secs_f64() - used_s;
         let input = u64::from(facts.input_tokens) * INPUT_TOLERANCE.0 / INPUT_TOLERANCE.1;
         Self {
             facts,
@@ -48,8 +50,8 @@ impl<'a> CallView<'a> {
             each,
             output: each * choices,
             window: input + u64::from(facts.max_tokens.unwrap_or(0)),
-            ttft_target_s: class.ttft_target.map(|t| t.as_secs_f64()),
-            finish_target_s: class.finish_target.map(|t| t.as_secs_f64()),
+            ttft_target_s: class.ttft_target.map(left),
+            finish_target_s: class.finish_target.map(left),
             left_s: facts.deadline.secs_since(now.mono),
         }
     }
@@ -97,6 +99,8 @@ pub struct Quote {
     pub slot_s: f64,
     /// What such seconds are worth now.
     pub shadow: Shadow,
+    /// What of a provider's grants it takes, in dollars.
+    pub grants_usd: f64,
 }
 
 /// In which order offers are tried when some were tried already. Smaller first.

@@ -55,3 +55,23 @@ fn played(pool: &Pool, i: usize) -> PoolSettings {
         seed: i as u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Batching;
+    use crate::estimate::nominal_work_s;
+
+    #[test]
+    fn a_prior_is_within_a_fifth_of_the_engine_s_own_prefill() {
+        for (name, preset) in Settings::PRESETS {
+            let Settings::Batching(Batching { speed, .. }) = preset else { continue };
+            let prior = preset.prior();
+            for n in (500_u32..200_000).step_by(500) {
+                let work = nominal_work_s(&prior, f64::from(n), 0.0);
+                let ratio = (prior.ttft_base_s + work) / speed.prefill_s(n, n);
+                assert!((0.8..1.2).contains(&ratio), "{name}: {ratio} at {n}");
+            }
+        }
+    }
+}

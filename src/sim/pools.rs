@@ -1,6 +1,6 @@
 //! The far side of the router in virtual time: doors and engines, and what a client of theirs would see.
 //!
-//! One entry a try ([`Flight`]). It is on its way in, then a job of an engine, then on its way out; faults cut it short
+//! One entry a try (`Flight`). It is on its way in, then a job of an engine, then on its way out; faults cut it short
 //! anywhere. Nothing here knows a fleet or a policy.
 
 use std::collections::VecDeque;
@@ -57,6 +57,13 @@ pub enum Due {
     Knock(FlightId),
     /// Something happens in an engine.
     Engine {
+        /// Its pool.
+        pool: u16,
+        /// Which of its engines.
+        endpoint: u16,
+    },
+    /// The same, behind all else that is due at that moment.
+    EngineLast {
         /// Its pool.
         pool: u16,
         /// Which of its engines.
@@ -208,7 +215,9 @@ impl Pools {
                     self.fail(id, now.mono, failure, due);
                 }
             }
-            Due::Engine { pool, endpoint } => self.advance(pool.into(), endpoint.into(), now.mono, due),
+            Due::Engine { pool, endpoint } | Due::EngineLast { pool, endpoint } => {
+                self.advance(pool.into(), endpoint.into(), now.mono, due)
+            }
             Due::News(id) => self.arrive(id, now.mono, due, heard),
         }
     }

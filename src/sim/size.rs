@@ -55,14 +55,7 @@ pub fn scaled(setup: &Setup, traffic: &Traffic, target: f64) -> Setup {
 /// The same world with owned pools `factor` times as large.
 #[must_use]
 pub fn resized(setup: &Setup, factor: f64) -> Setup {
-    let mut catalog = Catalog {
-        pools: setup.catalog.pools.clone(),
-        offers: setup.catalog.offers.clone(),
-        models: setup.catalog.models.clone(),
-        classes: setup.catalog.classes.clone(),
-        tenants: setup.catalog.tenants.clone(),
-        default_class: setup.catalog.default_class,
-    };
+    let mut catalog = copy(&setup.catalog);
     let mut pools = setup.pools.clone();
     for (known, pool) in catalog.pools.iter_mut().zip(&mut pools) {
         if known.tenure == Tenure::Owned && !pool.engines.is_empty() {
@@ -70,6 +63,18 @@ pub fn resized(setup: &Setup, factor: f64) -> Setup {
         }
     }
     Setup { catalog: Arc::new(catalog), pools, ..setup.clone() }
+}
+
+/// One that may be changed: a catalog is shared, and never changes.
+pub(super) fn copy(catalog: &Catalog) -> Catalog {
+    Catalog {
+        pools: catalog.pools.clone(),
+        offers: catalog.offers.clone(),
+        models: catalog.models.clone(),
+        classes: catalog.classes.clone(),
+        tenants: catalog.tenants.clone(),
+        default_class: catalog.default_class,
+    }
 }
 
 fn resize(known: &mut Pool, pool: &mut PoolSettings, factor: f64) {
@@ -98,9 +103,9 @@ fn quicker(engine: &Settings, by: f64) -> Settings {
     match engine {
         Settings::Batching(b) => {
             let mut b = *b;
+            b.speed.prefill_floor_s /= by;
             b.speed.prefill_base_s /= by;
             b.speed.prefill_token_s /= by;
-            b.speed.prefill_pair_s /= by;
             b.speed.step_base_s /= by;
             b.speed.step_seq_s /= by;
             Settings::Batching(b)

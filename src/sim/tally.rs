@@ -1,9 +1,11 @@
 //! What came of a run: the numbers that the table, the JSON and the report are made of.
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::{ClassId, Duration, Instant, PoolId};
 
 /// One run of one policy with one seed.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// The policy's name: ours is `bid-price`.
     pub policy: String,
@@ -20,7 +22,7 @@ pub struct Tally {
 }
 
 /// What became of the calls of one class.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct ClassTally {
     /// Calls that came.
     pub offered: u64,
@@ -39,7 +41,7 @@ pub struct ClassTally {
 }
 
 /// What went through one pool.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct PoolTally {
     /// Attempts sent there.
     pub attempts: u64,
@@ -64,9 +66,10 @@ pub struct PoolTally {
 }
 
 /// How things stood at one moment.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// When.
+    #[serde(with = "nanos")]
     pub at: Instant,
     /// Calls in flight, by [`PoolId`].
     pub in_flight: Vec<u32>,
@@ -142,4 +145,19 @@ impl ClassTally {
 
 fn share(part: u64, of: u64) -> f64 {
     if of == 0 { 1.0 } else { part as f64 / of as f64 }
+}
+
+/// Moments as nanoseconds.
+mod nanos {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::domain::Instant;
+
+    pub(super) fn serialize<S: Serializer>(at: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(at.as_nanos())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+        u64::deserialize(deserializer).map(Instant::from_nanos)
+    }
 }

@@ -18,10 +18,10 @@ fn files(folder: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_example_loads_without_a_warning() {
-    let examples = files("config/examples");
-    assert!(examples.len() >= 4);
-    for path in examples {
+fn every_example_and_every_experiment_loads_without_a_warning() {
+    let (examples, experiments) = (files("config/examples"), files("config/experiments"));
+    assert!(examples.len() >= 4 && experiments.len() >= 6);
+    for path in examples.into_iter().chain(experiments).chain([root().join("config/simulate.toml")]) {
         match config::load_from(&path, &Surroundings::Unread) {
             Ok(checked) => assert!(checked.warnings.is_empty(), "{}", checked.warnings.render(false)),
             Err(problems) => panic!("{}", problems.render(false)),
@@ -72,4 +72,6 @@ fn the_schema_is_current() {
 fn the_default_is_the_one_that_is_shown() {
     let shown = fs::read_to_string(root().join("config/default.toml")).unwrap();
     assert_eq!(config::DEFAULT, shown);
+    let simulated = config::embedded_simulate();
+    assert!(simulated.warnings.is_empty() && simulated.simulate.mix.len() == 3);
 }

@@ -5,6 +5,7 @@ mod doors;
 mod offers;
 mod pools;
 mod routing;
+mod simulate;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};

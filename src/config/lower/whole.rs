@@ -11,7 +11,7 @@ use crate::config::problem::Problem;
 use crate::config::quantity::spelt;
 use crate::config::raw;
 use crate::config::secret::Surroundings;
-use crate::config::settings::{Limits, Listen, Log, UpstreamSettings};
+use crate::config::settings::{Limits, Listen, Log, Simulate, UpstreamSettings};
 use crate::domain::{AskKind, Catalog, Offer, PoolId, Tenant};
 use crate::edge::auth;
 use crate::policy::Policy;
@@ -39,6 +39,7 @@ pub(in crate::config) struct Parts {
     pub flow: flow::Settings,
     pub log: Log,
     pub drain_grace: Duration,
+    pub simulate: Simulate,
 }
 
 /// Lowers a file. What comes back means something only if no problem is an error.
@@ -73,8 +74,10 @@ impl Lower<'_> {
             upstreams.push(lowered.upstream);
             endpoints.push(lowered.endpoints);
         }
+        let catalog = Catalog { pools, offers, models, classes, tenants, default_class };
         Parts {
-            catalog: Catalog { pools, offers, models, classes, tenants, default_class },
+            simulate: self.simulate(file.simulate.as_ref(), &catalog, &upstreams),
+            catalog,
             listen,
             auth,
             routing: self.routing(file),

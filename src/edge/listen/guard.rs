@@ -1,8 +1,8 @@
 //! The limits of one connection: how long a peer may take to ask, and to listen.
 //!
-//! hyper has one limit for the rest of an idle connection and the head of its next request together, and none for a
-//! peer that stops reading. So hyper's is used for the rest, and the transport keeps the other two. It learns from the
-//! service when a request is being worked on.
+//! hyper has one limit for the rest of an idle connection and the head of its next request together, at the price of a
+//! timer a request, and none for a peer that stops reading. So the transport keeps all three. It learns from the service
+//! when a request is being worked on.
 
 use std::future::Future;
 use std::io;
@@ -25,6 +25,7 @@ use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::head::{Counted, Framing, Head};
+use super::rest::Rest;
 
 /// What the peer speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,6 +131,7 @@ impl AsyncWrite for Transport {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) head: Duration,
+    pub(super) idle: Duration,
     pub(super) write_stall: Duration,
 }
 
@@ -224,6 +226,7 @@ pin_project! {
         in_head: bool,
         head: Head,
         reading: Alarm,
+        rest: Rest,
         writing: Alarm,
         lingering: Option<usize>,
     }
@@ -250,6 +253,7 @@ impl<T> Guarded<T> {
             in_head,
             head: Head::default(),
             reading,
+            rest: Rest::default(),
             writing,
             lingering: None,
         }
@@ -337,10 +341,18 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
         let this = self.project();
         // A TLS flush writes; a TCP flush is always ready and must not disarm the alarm of a blocked write.
         let flushed = this.inner.poll_flush(cx);
-        if flushed.is_ready() {
-            return flushed;
+        if flushed.is_pending() {
+            return stalled(flushed, this.writing, this.limits.write_stall, cx);
         }
-        stalled(flushed, this.writing, this.limits.write_stall, cx)
+        // hyper flushes whenever it has looked at a connection, last of all; it does not always read.
+        let begun = this.activity.begun.load(Ordering::Relaxed);
+        let in_head = *this.in_head && *this.begun == begun;
+        let resting = *this.protocol == Protocol::Http1 && !in_head && !this.activity.is_busy();
+        this.activity.resting.store(resting, Ordering::Relaxed);
+        if resting && let Poll::Ready(error) = this.rest.poll(this.limits.idle, begun, cx) {
+            return Poll::Ready(Err(error));
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -352,8 +364,7 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
                 this.limits.write_stall,
                 cx
             ))?;
-            let dismissed = this.activity.dismissed.load(Ordering::Relaxed);
-            *this.lingering = Some(if dismissed { 0 } else { LINGER_BYTES });
+            *this.lingering = Some(LINGER_BYTES);
             this.reading.disarm();
         }
         while let Some(left @ 1..) = *this.lingering {
@@ -364,6 +375,8 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Guarded<T> {
                     *this.lingering = Some(left.saturating_sub(scratch.filled().len()));
                 }
                 Poll::Ready(_) => break,
+                // Nothing of a next request is here, and the last answer has long been read.
+                Poll::Pending if this.activity.dismissed.load(Ordering::Relaxed) => break,
                 Poll::Pending => {
                     return this.reading.poll(LINGER.min(this.limits.write_stall), cx).map(|_| Ok(()));
                 }

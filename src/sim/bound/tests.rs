@@ -9,10 +9,10 @@ const MODEL: ModelId = ModelId(0);
 fn machine() -> Batching {
     Batching {
         speed: Speed {
+            prefill_floor_s: 0.0,
             prefill_base_s: 0.01,
             prefill_token_s: 1e-3,
-            prefill_pair_s: 0.0,
-            prefill_measured_to: 8192,
+            prefill_knee: u32::MAX,
             step_base_s: 0.02,
             step_seq_s: 0.002,
             interference: 2.0,

@@ -3,22 +3,20 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
-use http::{HeaderMap, Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use futures_util::Stream;
 use tokio::time::{Sleep, sleep};
 
-use super::broken;
+use super::exchange::{Body, Response};
+use super::head::{ContentType, Head};
 use crate::dialect::openai::{
     Form, RAW_MAX, Relay, Step, Terms, choices, decode_error, decode_inner_error, decode_whole, relay_whole,
 };
-use crate::dialect::retry_after::retry_after;
 use crate::domain::request::Ask;
-use crate::domain::{Answer, Body, Failure, FailureKind, Request, Usage};
+use crate::domain::{Answer, Body as Asked, Failure, FailureKind, Request, Usage};
 use crate::upstream::{Attempt, Dropped, Piece, PieceBody, Pieces, Reply, Whole, WholeBody};
 
 /// No whole answer is larger: 2048 embeddings of 3072 numbers are about 64 MB as JSON.
@@ -27,29 +25,23 @@ const WHOLE_MAX: usize = 64 * 1024 * 1024;
 /// How long a stream may stay open after its answer is whole. Some servers never send `[DONE]`.
 const DONE_GRACE: Duration = Duration::from_millis(500);
 
-/// Reads the head of an answer, and all of it where it is not streamed.
+/// The one status that is an answer.
+const OK: u16 = 200;
+
+/// Checks the head of an answer, and reads all of it where it is not streamed.
 pub(super) async fn read(
-    response: Response<Incoming>,
+    response: Response,
     attempt: &Attempt,
     drops: &Arc<Drops>,
 ) -> Result<Reply, Failure> {
-    let (head, body) = response.into_parts();
-    if head.status != StatusCode::OK {
-        return Err(refused(head.status, &head.headers, body).await);
+    let Response { head, body } = response;
+    if head.status != OK {
+        return Err(refused(head, body).await);
     }
-    // Two lengths are two answers: what follows the shorter one could be taken for the next answer.
-    if head.headers.contains_key(header::TRANSFER_ENCODING)
-        && head.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        return Err(wrong("the answer says its length in two ways"));
-    }
-    if let Some(encoding) = head.headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
-    {
+    if head.encoded {
         return Err(wrong("the answer is encoded, which was not asked for"));
     }
-    let request = &attempt.request;
-    match (request.stream, content_type(&head.headers)) {
+    match (attempt.request.stream, head.content) {
         (true, ContentType::Events) => Ok(Reply::Stream(pieces(body, attempt, Arc::clone(drops)))),
         (true, ContentType::Json) => Err(unstreamed(body).await),
         (false, ContentType::Json | ContentType::None) => whole(body, attempt).await.map(Reply::Whole),
@@ -58,48 +50,30 @@ pub(super) async fn read(
     }
 }
 
-enum ContentType {
-    Json,
-    Events,
-    Other,
-    None,
-}
-
-fn content_type(headers: &HeaderMap) -> ContentType {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return ContentType::None };
-    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-    match text.split(';').next().unwrap_or_default().trim() {
-        "text/event-stream" => ContentType::Events,
-        "application/json" => ContentType::Json,
-        other if other.starts_with("application/") && other.ends_with("+json") => ContentType::Json,
-        _ => ContentType::Other,
-    }
-}
-
 fn wrong(why: &str) -> Failure {
-    Failure::new(FailureKind::BadResponse, why).with_status(StatusCode::OK.as_u16())
+    Failure::new(FailureKind::BadResponse, why).with_status(OK)
 }
 
 /// A status other than 200. Redirects are not followed: the key would go along.
-async fn refused(status: StatusCode, headers: &HeaderMap, body: Incoming) -> Failure {
+async fn refused(head: Head, body: Body) -> Failure {
     // Of an error that is too long or cut short, what there is tells enough; its status tells most.
     let bytes = match collect(body, RAW_MAX).await {
         Ok(bytes) => bytes,
         Err((_, start)) => start,
     };
-    let mut failure = decode_error(status.as_u16(), &bytes);
+    let mut failure = decode_error(head.status, &bytes);
     let waits = matches!(
         failure.kind,
         FailureKind::RateLimited | FailureKind::Overloaded | FailureKind::QuotaExhausted
     );
     if waits {
-        failure.retry_after = retry_after(headers);
+        failure.retry_after = head.retry_after;
     }
     failure
 }
 
 /// JSON where a stream was asked for: mostly an error under a 200.
-async fn unstreamed(body: Incoming) -> Failure {
+async fn unstreamed(body: Body) -> Failure {
     match collect(body, RAW_MAX).await {
         Ok(bytes) if is_error(&bytes) => decode_inner_error(&bytes),
         _ => wrong("a stream was asked for, and the answer is one piece of JSON"),
@@ -112,16 +86,15 @@ fn is_error(body: &[u8]) -> bool {
 }
 
 /// A body of at most `limit` bytes; what was read before it failed comes along.
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, (Failure, Bytes)> {
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, (Failure, Bytes)> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
-        let frame = match body.frame().await {
+        let data = match body.data().await {
             None => break,
-            Some(Ok(frame)) => frame,
-            Some(Err(e)) => return Err((broken(&e), joined(first, all))),
+            Some(Ok(data)) => data,
+            Some(Err(failure)) => return Err((failure, joined(first, all))),
         };
-        let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > limit {
             let failure =
                 Failure::new(FailureKind::TooLarge, format!("the answer is longer than {limit} bytes"));
@@ -142,15 +115,15 @@ fn joined(first: Bytes, all: BytesMut) -> Bytes {
     if all.is_empty() { first } else { all.freeze() }
 }
 
-async fn whole(body: Incoming, attempt: &Attempt) -> Result<Whole, Failure> {
+async fn whole(body: Body, attempt: &Attempt) -> Result<Whole, Failure> {
     let bytes = collect(body, WHOLE_MAX).await.map_err(|(failure, _)| failure)?;
     let request = &attempt.request;
     let own_input = u64::from(request.input_tokens);
     // Relaying is also the check that it is an answer at all.
     let (relayed, usage) = relay_whole(request.kind, &bytes, &attempt.client_model, own_input)?;
     let body = match &request.body {
-        Body::OpenAi(_) => WholeBody::Bytes(relayed),
-        Body::Canonical(_) => WholeBody::Canonical(canonical(request, &bytes)?),
+        Asked::OpenAi(_) => WholeBody::Bytes(relayed),
+        Asked::Canonical(_) => WholeBody::Canonical(canonical(request, &bytes)?),
     };
     Ok(Whole { body, usage })
 }
@@ -165,24 +138,13 @@ fn canonical(request: &Request, bytes: &[u8]) -> Result<Answer, Failure> {
 /// How many choices must end before the answer is whole.
 fn expected_choices(request: &Request) -> u32 {
     match &request.body {
-        Body::OpenAi(body) => choices(request.kind, body),
-        Body::Canonical(ask) => match &**ask {
+        Asked::OpenAi(body) => choices(request.kind, body),
+        Asked::Canonical(ask) => match &**ask {
             Ask::Chat(chat) => chat.sampling.n.unwrap_or(1),
             Ask::Completion(c) => c.sampling.n.unwrap_or(1).saturating_mul(c.prompts.len() as u32),
             Ask::Embed(_) => 1,
         },
     }
-}
-
-struct Open {
-    body: Incoming,
-    relay: Relay,
-    form: Form,
-    /// Runs while nothing but `[DONE]` is missing.
-    grace: Option<Pin<Box<Sleep>>>,
-    /// How it ended, once what came before was handed on.
-    end: Option<Result<(), Failure>>,
-    drops: Arc<Drops>,
 }
 
 /// What streams kept back, over all of them.
@@ -211,11 +173,11 @@ impl Drop for Open {
     }
 }
 
-fn pieces(body: Incoming, attempt: &Attempt, drops: Arc<Drops>) -> Pieces {
+fn pieces(body: Body, attempt: &Attempt, drops: Arc<Drops>) -> Pieces {
     let request = &attempt.request;
     let form = match &request.body {
-        Body::OpenAi(_) => Form::Bytes,
-        Body::Canonical(_) => Form::Canonical,
+        Asked::OpenAi(_) => Form::Bytes,
+        Asked::Canonical(_) => Form::Canonical,
     };
     let relay = Relay::new(Terms {
         kind: request.kind,
@@ -225,53 +187,68 @@ fn pieces(body: Incoming, attempt: &Attempt, drops: Arc<Drops>) -> Pieces {
         own_input: u64::from(request.input_tokens),
         form,
     });
-    let open = Open { body, relay, form, grace: None, end: None, drops };
-    Pieces(Box::pin(stream::unfold(Some(open), |open| async move { open?.next().await })))
+    Pieces(Box::pin(Open { body: Some(body), relay, form, grace: None, end: None, drops }))
 }
 
-type Next = Option<(Result<Piece, Failure>, Option<Open>)>;
+/// A stream under way. The connection is closed with the last piece, unless the body was read to its end and the
+/// connection can be used again.
+struct Open {
+    /// Gone when all is over.
+    body: Option<Body>,
+    relay: Relay,
+    form: Form,
+    /// Runs while nothing but `[DONE]` is missing.
+    grace: Option<Pin<Box<Sleep>>>,
+    /// How it ended, once what came before was handed on.
+    end: Option<Result<(), Failure>>,
+    drops: Arc<Drops>,
+}
 
-impl Open {
-    /// The next piece. Dropping the state after the last one closes the connection, unless the body was read to its
-    /// end and the connection can be used again.
-    async fn next(mut self) -> Next {
+impl Stream for Open {
+    type Item = Result<Piece, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            match self.end.take() {
-                Some(Ok(())) => return None,
-                Some(Err(failure)) => return Some((Err(failure), None)),
-                None => {}
+            if let Some(end) = self.end.take() {
+                self.leave(cx);
+                return Poll::Ready(end.err().map(Err));
             }
-            let mut step = self.step().await;
+            let Poll::Ready(step) = self.step(cx) else { return Poll::Pending };
+            let Some(mut step) = step else { return Poll::Ready(None) };
             self.end = step.end.take();
             if !step.is_empty() {
-                let piece = self.piece(step);
-                return Some((Ok(piece), Some(self)));
+                return Poll::Ready(Some(Ok(self.piece(step))));
             }
         }
     }
+}
 
-    /// The next read that can matter: data, the end, or the time being up.
-    async fn step(&mut self) -> Step {
-        loop {
-            let frame = tokio::select! {
-                biased;
-                frame = self.body.frame() => frame,
-                () = grace(&mut self.grace) => return self.relay.closed(None),
-            };
-            let step = match frame {
-                None => self.relay.closed(None),
-                Some(Err(e)) => self.relay.closed(Some(broken(&e))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.relay.push(data),
-                    // Trailers.
-                    Err(_) => continue,
-                },
-            };
-            // Usage comes after the last choice's end, so that it starts the time again; nothing else does.
-            if self.relay.awaits_done() && (self.grace.is_none() || step.usage.is_some()) {
-                self.grace = Some(Box::pin(sleep(DONE_GRACE)));
+impl Open {
+    /// The next read that can matter: data, the end, or the time being up. `None` once all is over.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let step = match body.poll_data(cx) {
+            Poll::Ready(None) => self.relay.closed(None),
+            Poll::Ready(Some(Err(failure))) => self.relay.closed(Some(failure)),
+            Poll::Ready(Some(Ok(data))) => self.relay.push(data),
+            Poll::Pending => {
+                let Some(grace) = &mut self.grace else { return Poll::Pending };
+                ready!(grace.as_mut().poll(cx));
+                self.relay.closed(None)
             }
-            return step;
+        };
+        // Usage comes after the last choice's end, so that it starts the time again; nothing else does.
+        if self.relay.awaits_done() && (self.grace.is_none() || step.usage.is_some()) {
+            self.grace = Some(Box::pin(sleep(DONE_GRACE)));
+        }
+        Poll::Ready(Some(step))
+    }
+
+    /// What ends a chunked body mostly came with the last event or right behind it: then the connection can be used
+    /// again. It is not waited for.
+    fn leave(&mut self, cx: &mut Context<'_>) {
+        if let Some(mut body) = self.body.take() {
+            let _ended = body.poll_data(cx);
         }
     }
 
@@ -281,12 +258,5 @@ impl Open {
             Form::Canonical => PieceBody::Canonical(step.deltas),
         };
         Piece { body, content_events: step.content_events, usage: step.usage }
-    }
-}
-
-async fn grace(timer: &mut Option<Pin<Box<Sleep>>>) {
-    match timer {
-        Some(timer) => timer.as_mut().await,
-        None => std::future::pending().await,
     }
 }

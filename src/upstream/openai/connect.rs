@@ -1,31 +1,28 @@
 //! Dials: resolves, refuses addresses that no upstream may have, connects, shakes hands.
 //!
 //! What is checked is the address that is really connected to, so that a name that resolves to something else tomorrow
-//! changes nothing. A pinned address goes through the connection pool as the user part of the URI's authority, which
-//! makes it part of the pool's key; it is never sent.
+//! changes nothing.
 
-use std::future::Future;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::Authority;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
+use http::uri::Scheme;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{Settings, SettingsError};
-use crate::domain::Reach;
+use crate::domain::{Address, Failure, FailureKind, Reach};
 
 /// A resolver that says nothing for so long will not say anything in time for a call.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,6 +43,47 @@ pub(super) enum DialError {
     Connect(String),
     #[error("{0}")]
     Tls(String),
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Connect(why) => Self::new(FailureKind::Connect, why),
+            DialError::Tls(why) => Self::new(FailureKind::Tls, why),
+        }
+    }
+}
+
+/// An address, read once.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// What `Host` says.
+    pub(super) authority: String,
+    host: String,
+    port: u16,
+    pub(super) encrypted: bool,
+    /// Where the name leads, if somebody has asked already.
+    pin: Option<SocketAddr>,
+}
+
+impl Target {
+    /// `None` if it is not the scheme and authority of a server that can be dialled.
+    pub(super) fn of(address: &Address) -> Option<Self> {
+        let uri: Uri = address.origin.parse().ok()?;
+        let encrypted = match uri.scheme()? {
+            scheme if *scheme == Scheme::HTTP => false,
+            scheme if *scheme == Scheme::HTTPS => true,
+            _ => return None,
+        };
+        let authority = uri.authority().filter(|a| !a.as_str().contains('@') && !a.host().is_empty())?;
+        Some(Self {
+            authority: authority.as_str().to_owned(),
+            host: bare(authority.host()).to_owned(),
+            port: authority.port_u16().unwrap_or(if encrypted { 443 } else { 80 }),
+            encrypted,
+            pin: address.socket,
+        })
+    }
 }
 
 /// How to dial for one pool.
@@ -110,55 +148,34 @@ fn tls(ca_pem: Option<&str>) -> Result<TlsConnector, SettingsError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// `authority` with the address to dial in front of it.
-pub(super) fn pinned(authority: &Authority, socket: SocketAddr) -> String {
-    let ip = match socket.ip() {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    };
-    format!("{:032x}-{}@{authority}", ip.to_bits(), socket.port())
-}
-
-fn pin_of(authority: &Authority) -> Option<SocketAddr> {
-    let (pin, _) = authority.as_str().split_once('@')?;
-    let (ip, port) = pin.split_once('-')?;
-    let ip = Ipv6Addr::from_bits(u128::from_str_radix(ip, 16).ok()?);
-    Some(SocketAddr::new(IpAddr::V6(ip).to_canonical(), port.parse().ok()?))
-}
-
 /// `[::1]` without its brackets.
 fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
 }
 
 impl Dial {
-    async fn connect(&self, uri: &Uri) -> Result<Conn, DialError> {
-        let nowhere = || DialError::Connect("the address has no host".to_owned());
-        let authority = uri.authority().ok_or_else(nowhere)?;
-        let encrypted = uri.scheme_str() == Some("https");
-        let host = bare(authority.host());
-        let port = authority.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
-        let pin = pin_of(authority);
+    /// A connection that is ready for a request.
+    pub(super) async fn connect(&self, target: &Target) -> Result<Io, DialError> {
+        let Target { host, port, encrypted, pin, .. } = target;
         let tcp = match &self.proxy {
-            None => self.reach(host, port, pin, self.allow_private).await?,
+            None => self.reach(host, *port, *pin, self.allow_private).await?,
             Some((proxy, at)) => {
                 // The operator chose the proxy, and only the proxy learns where the name leads.
                 let tcp = self.reach(proxy, *at, None, true).await?;
-                if encrypted {
-                    let target = pin.map_or_else(|| authority_of(host, port), |socket| socket.to_string());
-                    self.tunnel(tcp, &target).await?
-                } else {
-                    return Ok(Conn::new(tcp, true));
+                if !encrypted {
+                    return Ok(Io::Plain(tcp));
                 }
+                let target = pin.map_or_else(|| authority_of(host, *port), |socket| socket.to_string());
+                self.tunnel(tcp, &target).await?
             }
         };
         if !encrypted {
-            return Ok(Conn::new(tcp, false));
+            return Ok(Io::Plain(tcp));
         }
-        let name = ServerName::try_from(host.to_owned())
+        let name = ServerName::try_from(host.clone())
             .map_err(|_| DialError::Tls(format!("`{host}` cannot be the name of a certificate")))?;
         match timeout(self.handshake_timeout, self.tls.connect(name, tcp)).await {
-            Ok(Ok(stream)) => Ok(Conn::new(stream, false)),
+            Ok(Ok(stream)) => Ok(Io::Tls(Box::new(stream))),
             Ok(Err(e)) => Err(DialError::Tls(format!("TLS with {host}: {e}"))),
             Err(_) => Err(DialError::Tls(format!("TLS with {host}: no answer in time"))),
         }
@@ -240,93 +257,37 @@ fn ready(tcp: TcpStream) -> std::io::Result<TcpStream> {
     Ok(tcp)
 }
 
-/// Dials for the connection pool.
-#[derive(Clone)]
-pub(super) struct Dialer {
-    dial: Arc<Dial>,
-}
-
-impl Dialer {
-    pub(super) fn new(dial: Dial) -> Self {
-        Self { dial: Arc::new(dial) }
-    }
-}
-
-impl tower::Service<Uri> for Dialer {
-    type Response = Conn;
-    type Error = DialError;
-    type Future = Pin<Box<dyn Future<Output = Result<Conn, DialError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let dial = Arc::clone(&self.dial);
-        Box::pin(async move { dial.connect(&uri).await })
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 /// A connection, encrypted or not.
-pub(super) struct Conn {
-    io: TokioIo<Box<dyn Stream>>,
-    /// Requests on it name the whole URI, because a proxy reads them.
-    proxied: bool,
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Conn {
-    fn new(stream: impl Stream + 'static, proxied: bool) -> Self {
-        Self { io: TokioIo::new(Box::new(stream)), proxied }
+impl Io {
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
     }
-}
 
-impl Connection for Conn {
-    fn connected(&self) -> Connected {
-        Connected::new().proxy(self.proxied)
-    }
-}
-
-impl Read for Conn {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    pub(super) fn poll_write(
+        &mut self,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl Write for Conn {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
     }
 }
 
@@ -345,20 +306,6 @@ mod tests {
         }
         let private = dial.reach("127.0.0.1", 1, None, false).await.unwrap_err();
         assert!(private.to_string().contains("may have"), "{private}");
-    }
-
-    #[test]
-    fn a_pinned_address_survives_the_way_through_the_pool() {
-        for socket in ["1.2.3.4:443", "[2001:db8::7]:8000"] {
-            let socket: SocketAddr = socket.parse().unwrap();
-            for origin in ["api.example.com", "[::1]:8080", "api.example.com:8443"] {
-                let origin: Authority = origin.parse().unwrap();
-                let pinned: Authority = pinned(&origin, socket).parse().unwrap();
-                assert_eq!(pin_of(&pinned), Some(socket));
-                assert_eq!((pinned.host(), pinned.port_u16()), (origin.host(), origin.port_u16()));
-                assert_eq!(pin_of(&origin), None);
-            }
-        }
     }
 
     #[test]

@@ -1,37 +1,33 @@
 //! Speaks OpenAI's HTTP dialect to the endpoints of one pool.
 //!
 //! HTTP/1.1 only, one connection a stream: on a shared HTTP/2 connection one slow reader can stop or kill its
-//! neighbours, and a GOAWAY ends them all. Reads what comes back as a stranger's: bounded, typed, never followed
+//! neighbours, and a GOAWAY ends them all. What that takes is here and short (`exchange`, `chunks`, `pool`), because a
+//! general client hands every token from task to task. Reads what comes back as a stranger's: bounded, typed, never followed
 //! elsewhere. Knows nothing of other pools; every failure is told once, by its class.
 
 mod answer;
+mod chunks;
 mod connect;
+mod exchange;
 mod flavour;
+mod head;
+mod pool;
 mod request;
 
 pub use flavour::{Auth, Flavour};
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
 
-use self::connect::{Dial, DialError, Dialer};
+use self::connect::Dial;
+use self::exchange::{Lost, Response, exchange};
+use self::pool::Pool;
 use super::{Attempt, Dropped, Reply, Upstream};
 use crate::domain::{Duration, Failure, FailureKind};
-
-/// A response head beyond this is an attack: real ones have about 4 KiB and 30 headers.
-const HEAD_MAX: usize = 64 * 1024;
-
-/// See [`HEAD_MAX`].
-const HEADERS_MAX: usize = 100;
 
 /// What an operator may set for the connections to one pool.
 #[derive(Clone, Debug)]
@@ -113,7 +109,8 @@ impl fmt::Debug for OpenAi {
 }
 
 struct Shared {
-    client: Client<Dialer, Full<Bytes>>,
+    dial: Dial,
+    pool: Arc<Pool>,
     requests: request::Writer,
     drops: Arc<answer::Drops>,
 }
@@ -123,16 +120,27 @@ impl OpenAi {
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let dial = Dial::new(settings)?;
         let requests = request::Writer::new(settings, dial.is_proxied())?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(settings.idle_timeout)
-            .pool_max_idle_per_host(settings.idle_connections)
-            .http1_max_buf_size(HEAD_MAX)
-            .http1_max_headers(HEADERS_MAX)
-            // A request that was never written to a connection is not an attempt: the pool may take another.
-            .retry_canceled_requests(true)
-            .build(Dialer::new(dial));
-        Ok(Self { shared: Arc::new(Shared { client, requests, drops: Arc::default() }) })
+        let pool = Pool::new(settings.idle_connections, settings.idle_timeout);
+        Ok(Self { shared: Arc::new(Shared { dial, pool, requests, drops: Arc::default() }) })
+    }
+}
+
+impl Shared {
+    async fn send(&self, attempt: &Attempt) -> Result<Response, Failure> {
+        let Some(place) = self.pool.place(&attempt.address) else {
+            let text = format!("`{}` is not an address that can be dialled", attempt.address.origin);
+            return Err(Failure::new(FailureKind::Connect, text));
+        };
+        let request = self.requests.write(&place.target, attempt);
+        if let Some(rested) = place.wake() {
+            match exchange(rested, &request).await {
+                // It died while it rested. What was never sent is not an attempt.
+                Err(Lost::Unsent(_)) => {}
+                answered => return answered.map_err(Failure::from),
+            }
+        }
+        let fresh = place.connection(self.dial.connect(&place.target).await?);
+        exchange(fresh, &request).await.map_err(Failure::from)
     }
 }
 
@@ -140,8 +148,7 @@ impl Upstream for OpenAi {
     fn call(&self, attempt: Attempt) -> Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let request = shared.requests.write(&attempt)?;
-            let response = shared.client.request(request).await.map_err(|e| unsent(&e))?;
+            let response = shared.send(&attempt).await?;
             answer::read(response, &attempt, &shared.drops).await
         })
     }
@@ -164,49 +171,6 @@ fn key_header(auth: Auth, key: &SecretString) -> Result<http::HeaderValue, Setti
     let mut value = http::HeaderValue::try_from(text).map_err(|_| SettingsError::Key)?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Why there was no response head.
-fn unsent(error: &Error) -> Failure {
-    if let Some(dial) = cause::<DialError>(error) {
-        return match dial {
-            DialError::Connect(why) => Failure::new(FailureKind::Connect, why.as_str()),
-            DialError::Tls(why) => Failure::new(FailureKind::Tls, why.as_str()),
-        };
-    }
-    if error.is_connect() {
-        return Failure::new(FailureKind::Connect, "the connection could not be made");
-    }
-    match cause::<hyper::Error>(error) {
-        Some(http) => broken(http),
-        None => Failure::new(FailureKind::Disconnected, "the connection was lost"),
-    }
-}
-
-/// Why a connection that existed gave no (whole) answer.
-fn broken(error: &hyper::Error) -> Failure {
-    if error.is_parse() {
-        return Failure::new(FailureKind::BadResponse, format!("what came back is not HTTP/1.1: {error}"));
-    }
-    let mut failure = Failure::new(FailureKind::Disconnected, format!("the connection was lost: {error}"));
-    // Only a request that never left is certainly unprocessed: one that was reset on an idle connection may have
-    // been read before.
-    failure.unprocessed = error.is_canceled();
-    failure
-}
-
-/// The first error of that type in the chain.
-fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    // Chains are a handful long; a loop in one would be a bug of a library.
-    for _ in 0..16 {
-        let error = next?;
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -3,17 +3,32 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
-use http_body_util::Full;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, header};
 
-use super::connect::pinned;
+use super::connect::Target;
 use super::{Auth, Flavour, Settings, SettingsError, key_header};
 use crate::dialect::openai::{Options, Style, encode, prepare};
-use crate::domain::{Address, AskKind, Body, Failure, FailureKind};
+use crate::domain::{AskKind, Body};
 use crate::upstream::Attempt;
 
-const USER_AGENT: &str = concat!("gridtie/", env!("CARGO_PKG_VERSION"));
+/// What every request says, between its `Host` and what it accepts.
+const FIXED: &[u8] = concat!(
+    "\r\nuser-agent: gridtie/",
+    env!("CARGO_PKG_VERSION"),
+    "\r\ncontent-type: application/json\r\naccept-encoding: identity\r\naccept: "
+)
+.as_bytes();
+
+/// A head with a key and a trace is about as long.
+const HEAD: usize = 512;
+
+/// A request as it goes out.
+pub(super) struct Outgoing {
+    /// Holds the key: no Debug.
+    pub(super) head: Vec<u8>,
+    pub(super) body: Bytes,
+}
 
 /// What all requests to a pool have in common.
 pub(super) struct Writer {
@@ -22,7 +37,7 @@ pub(super) struct Writer {
     /// Chat, completions, embeddings.
     paths: [PathAndQuery; 3],
     key: Option<(HeaderName, HeaderValue)>,
-    /// A proxy dials, so that no address can be pinned for plain HTTP.
+    /// A proxy stands between.
     proxied: bool,
 }
 
@@ -62,27 +77,36 @@ impl Writer {
     }
 
     /// The request of an attempt.
-    pub(super) fn write(&self, attempt: &Attempt) -> Result<Request<Full<Bytes>>, Failure> {
-        let (uri, host) = self.target(&attempt.address, attempt.request.kind)?;
-        let mut request = Request::new(Full::new(self.body(attempt)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        headers.insert(header::HOST, host);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT, HeaderValue::from_static(accept(attempt)));
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    pub(super) fn write(&self, target: &Target, attempt: &Attempt) -> Outgoing {
+        let body = self.body(attempt);
+        let [chat, completions, embeddings] = &self.paths;
+        let path = match attempt.request.kind {
+            AskKind::Chat => chat,
+            AskKind::Completion => completions,
+            AskKind::Embed => embeddings,
+        };
+        // A proxy that is asked in plain text reads the whole address.
+        let scheme = if self.proxied && !target.encrypted { "http://" } else { "" };
+        let authority = &*target.authority;
+        let mut head = Vec::with_capacity(HEAD);
+        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+        put(&[b"POST ", scheme.as_bytes()]);
+        if !scheme.is_empty() {
+            put(&[authority.as_bytes()]);
+        }
+        put(&[path.as_str().as_bytes(), b" HTTP/1.1\r\nhost: ", authority.as_bytes()]);
+        put(&[FIXED, accept(attempt).as_bytes()]);
         for (name, value) in &attempt.request.forward {
             // A value that no header may hold is the client's, and tracing is not worth a failed call.
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(HeaderName::from_static(name), value);
+            if HeaderValue::from_str(value).is_ok() {
+                put(&[b"\r\n", name.as_bytes(), b": ", value.as_bytes()]);
             }
         }
         if let Some((name, value)) = &self.key {
-            headers.insert(name.clone(), value.clone());
+            put(&[b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()]);
         }
-        Ok(request)
+        put(&[b"\r\ncontent-length: ", body.len().to_string().as_bytes(), b"\r\n\r\n"]);
+        Outgoing { head, body }
     }
 
     fn body(&self, attempt: &Attempt) -> Bytes {
@@ -98,32 +122,6 @@ impl Writer {
                 encode(ask, &attempt.upstream_model, style)
             }
         }
-    }
-
-    /// Where it goes, and the `Host` it says.
-    fn target(&self, address: &Address, kind: AskKind) -> Result<(Uri, HeaderValue), Failure> {
-        let wrong = || {
-            let text = format!("`{}` is not an address that can be dialled", address.origin);
-            Failure::new(FailureKind::Connect, text)
-        };
-        let mut parts = address.origin.parse::<Uri>().map_err(|_| wrong())?.into_parts();
-        let scheme = parts.scheme.clone().ok_or_else(wrong)?;
-        let authority = parts.authority.clone().ok_or_else(wrong)?;
-        if authority.as_str().contains('@') || !(scheme == Scheme::HTTP || scheme == Scheme::HTTPS) {
-            return Err(wrong());
-        }
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?;
-        let pin = address.socket.filter(|_| !(self.proxied && scheme == Scheme::HTTP));
-        if let Some(socket) = pin {
-            parts.authority = Some(Authority::try_from(pinned(&authority, socket)).map_err(|_| wrong())?);
-        }
-        let [chat, completions, embeddings] = &self.paths;
-        parts.path_and_query = Some(match kind {
-            AskKind::Chat => chat.clone(),
-            AskKind::Completion => completions.clone(),
-            AskKind::Embed => embeddings.clone(),
-        });
-        Ok((Uri::from_parts(parts).map_err(|_| wrong())?, host))
     }
 }
 

@@ -1,4 +1,5 @@
 mod fake;
+mod reuse;
 
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;

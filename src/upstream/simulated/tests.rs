@@ -17,10 +17,10 @@ use crate::upstream::{Onward, PieceBody, Pieces, WholeBody};
 fn engine() -> engine::Settings {
     let engine::Settings::Batching(h100) = engine::Settings::H100 else { panic!("it looks inside") };
     let speed = Speed {
+        prefill_floor_s: 0.0,
         prefill_base_s: 1.0,
         prefill_token_s: 0.01,
-        prefill_pair_s: 0.0,
-        prefill_measured_to: 8_192,
+        prefill_knee: u32::MAX,
         step_base_s: 0.1,
         step_seq_s: 0.0,
         interference: 1.0,

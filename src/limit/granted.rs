@@ -1,0 +1,190 @@
+//! What is left of what a provider grants: twins of its own meters, kept by what we send and corrected by what it says.
+//!
+//! A meter is the generic cell rate algorithm (ATM Forum TM 4.0): the moment up to which what was sent would be due at the
+//! granted rate. It needs no timer and no history. The provider's meter is the truth: when it refuses although the
+//! twin saw room, the twin is emptied and believes in a little less from then on.
+
+use crate::domain::{Duration, Grants, Instant, Now, Quota};
+
+/// What is sent at once may be a sixth of a minute's worth: providers differ and say little about it; ten seconds is
+/// short enough for those that look at every few seconds.
+const BURST_S: f64 = 10.0;
+/// After a refusal that the twin did not foresee it believes in so much of the rate that it believed in before ...
+const DISTRUST: f64 = 0.9;
+/// ... but not in less than this ...
+const TRUST_MIN: f64 = 0.25;
+/// ... and comes back by this much a second: 2 % a minute.
+const TRUST_BACK_PER_S: f64 = 0.02 / 60.0;
+/// The pace at which a quota is used is averaged over this many seconds: long enough for bursts to even out, short
+/// enough to see a rush hour begin.
+const PACE_S: f64 = 900.0;
+
+/// So many a minute.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Meter {
+    per_s: f64,
+    /// Seconds since the start, as a float: fractions of a nanosecond do not matter to a rate.
+    paid_to: f64,
+    trust: f64,
+    at: f64,
+}
+
+impl Meter {
+    /// A full allowance.
+    pub fn new(per_minute: u32) -> Self {
+        Self { per_s: f64::from(per_minute.max(1)) / 60.0, paid_to: 0.0, trust: 1.0, at: 0.0 }
+    }
+
+    /// The share of the burst that is left: 1 when nothing was sent lately, below 0 after more than the burst.
+    pub fn headroom(&self, now: Instant) -> f64 {
+        1.0 - (self.paid_to - now.as_secs_f64()).max(0.0) / BURST_S
+    }
+
+    /// When `amount` more may be sent, if that is not now. More than the burst at once needs a full allowance.
+    pub fn until(&self, amount: f64, now: Instant) -> Option<Instant> {
+        let each_s = (amount / (self.per_s * self.trust)).min(BURST_S);
+        let ready = self.paid_to.max(now.as_secs_f64()) + each_s - BURST_S;
+        // A microsecond is dust of floats.
+        (ready > now.as_secs_f64() + 1e-6).then(|| Instant::from_secs_f64(ready))
+    }
+
+    /// `amount` was sent.
+    pub fn take(&mut self, amount: f64, now: Instant) {
+        let at = now.as_secs_f64();
+        self.trust = (self.trust + TRUST_BACK_PER_S * (at - self.at).max(0.0)).min(1.0);
+        self.at = at.max(self.at);
+        self.paid_to = self.paid_to.max(at) + amount / (self.per_s * self.trust);
+    }
+
+    /// The provider refused.
+    pub fn refused(&mut self, now: Instant) {
+        let at = now.as_secs_f64();
+        if self.headroom(now) > 0.1 {
+            self.trust = (self.trust * DISTRUST).max(TRUST_MIN);
+        }
+        self.paid_to = self.paid_to.max(at + BURST_S);
+    }
+}
+
+/// So many tokens a window.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Allotment {
+    quota: Quota,
+    window: u64,
+    used: f64,
+    /// Tokens a second, averaged over [`PACE_S`].
+    pace: f64,
+    at: Instant,
+}
+
+impl Allotment {
+    /// Nothing used.
+    pub fn new(quota: Quota, now: Now) -> Self {
+        Self { quota, window: quota.window(now.wall), used: 0.0, pace: 0.0, at: now.mono }
+    }
+
+    /// Tokens left in this window.
+    pub fn left(&self, now: Now) -> f64 {
+        let used = if self.quota.window(now.wall) == self.window { self.used } else { 0.0 };
+        self.quota.tokens as f64 - used
+    }
+
+    /// What would be used until the reset at the present pace, over what is left: above 1 it does not last.
+    pub fn pressure(&self, now: Now) -> f64 {
+        let wanted = self.pace_at(now.mono) * self.resets_in(now).as_secs_f64();
+        wanted / self.left(now).max(1.0)
+    }
+
+    /// How long until all of it is there again.
+    pub fn resets_in(&self, now: Now) -> Duration {
+        self.quota.resets_in(now.wall)
+    }
+
+    /// So many tokens were sent, or (negative) came back.
+    pub fn take(&mut self, tokens: f64, now: Now) {
+        let window = self.quota.window(now.wall);
+        if window != self.window {
+            (self.window, self.used) = (window, 0.0);
+        }
+        self.used = (self.used + tokens).max(0.0);
+        self.pace = (self.pace_at(now.mono) + tokens / PACE_S).max(0.0);
+        self.at = now.mono.max(self.at);
+    }
+
+    /// The provider says that nothing is left.
+    pub fn refused(&mut self, now: Now) {
+        self.take(0.0, now);
+        self.used = self.used.max(self.quota.tokens as f64);
+    }
+
+    fn pace_at(&self, now: Instant) -> f64 {
+        self.pace * (-now.secs_since(self.at) / PACE_S).exp()
+    }
+}
+
+/// All that one pool was granted.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Granted {
+    /// Requests a minute.
+    pub requests: Option<Meter>,
+    /// Tokens a minute.
+    pub tokens: Option<Meter>,
+    /// Tokens a window.
+    pub quota: Option<Allotment>,
+}
+
+impl Granted {
+    /// A full allowance.
+    pub fn new(grants: &Grants, now: Now) -> Self {
+        Self {
+            requests: grants.requests_per_minute.map(Meter::new),
+            tokens: grants.tokens_per_minute.map(Meter::new),
+            quota: grants.quota.map(|q| Allotment::new(q, now)),
+        }
+    }
+
+    /// True if nothing is limited.
+    pub const fn boundless(&self) -> bool {
+        self.requests.is_none() && self.tokens.is_none() && self.quota.is_none()
+    }
+
+    /// When a request of so many tokens may be sent, if that is not now.
+    pub fn until(&self, tokens: f64, now: Now) -> Option<Instant> {
+        let requests = self.requests.and_then(|m| m.until(1.0, now.mono));
+        let by_tokens = self.tokens.and_then(|m| m.until(tokens, now.mono));
+        let quota = self.quota.filter(|q| q.left(now) < tokens).map(|q| now.mono + q.resets_in(now));
+        requests.max(by_tokens).max(quota)
+    }
+
+    /// A request of so many tokens was sent.
+    pub fn take(&mut self, tokens: f64, now: Now) {
+        if let Some(m) = &mut self.requests {
+            m.take(1.0, now.mono);
+        }
+        self.settle(tokens, now);
+    }
+
+    /// It took so many tokens more than was thought (or fewer, if negative).
+    pub fn settle(&mut self, tokens: f64, now: Now) {
+        if let Some(m) = &mut self.tokens {
+            m.take(tokens, now.mono);
+        }
+        if let Some(q) = &mut self.quota {
+            q.take(tokens, now);
+        }
+    }
+
+    /// The provider refused for its rate.
+    pub fn refused(&mut self, now: Instant) {
+        for m in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
+            m.refused(now);
+        }
+    }
+
+    /// The provider refused because the window's tokens are used up.
+    pub fn exhausted(&mut self, now: Now) {
+        if let Some(q) = &mut self.quota {
+            q.refused(now);
+        }
+    }
+}
