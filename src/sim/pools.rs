@@ -62,6 +62,13 @@ pub enum Due {
         /// Which of its engines.
         endpoint: u16,
     },
+    /// The same, behind all else that is due at that moment.
+    EngineLast {
+        /// Its pool.
+        pool: u16,
+        /// Which of its engines.
+        endpoint: u16,
+    },
     /// The news of a try arrive at the router.
     News(FlightId),
 }
@@ -208,7 +215,9 @@ impl Pools {
                     self.fail(id, now.mono, failure, due);
                 }
             }
-            Due::Engine { pool, endpoint } => self.advance(pool.into(), endpoint.into(), now.mono, due),
+            Due::Engine { pool, endpoint } | Due::EngineLast { pool, endpoint } => {
+                self.advance(pool.into(), endpoint.into(), now.mono, due)
+            }
             Due::News(id) => self.arrive(id, now.mono, due, heard),
         }
     }

@@ -254,6 +254,10 @@ impl<'a> World<'a> {
         let Some(Reverse((at, _, entry))) = self.agenda.pop() else { return };
         let now = self.now(at);
         match entry {
+            // Timers that go off together all do before anybody hears what an engine made of that moment.
+            Entry::Pools(Due::Engine { pool, endpoint }) if self.more_at(at) => {
+                self.put(at, Entry::Pools(Due::EngineLast { pool, endpoint }));
+            }
             Entry::Pools(due) => self.pools_happen(due, now),
             Entry::Alarm(i) => self.alarm(i, now),
             Entry::Wake(place) => {
@@ -270,6 +274,11 @@ impl<'a> World<'a> {
             Entry::Fault(i) => self.strike(i, now),
         }
         self.settle(now);
+    }
+
+    /// Is anything else due at that moment?
+    fn more_at(&self, at: Instant) -> bool {
+        self.agenda.peek().is_some_and(|Reverse((next, ..))| *next == at)
     }
 
     fn pools_happen(&mut self, due: Due, now: Now) {

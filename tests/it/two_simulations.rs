@@ -199,10 +199,13 @@ fn addresses(pool: usize) -> Vec<Arc<Address>> {
     (0..engines()[pool].len()).map(one).collect()
 }
 
-/// As ever, but that calls which cannot wait are refused soon.
+/// As ever, but that calls which cannot wait are refused soon, and that none waits for a better price: hundreds would, and
+/// be sent on when a place is free, on residues that others have. What two engines say in the same millisecond has no
+/// order that both worlds share, because a live engine sets its timer anew with every token.
 fn routing() -> fleet::Settings {
     let mut settings = fleet::Settings::default();
     settings.choice.short_wait = ms(300);
+    settings.choice.defer.first_bid = 1.0;
     settings
 }
 
