@@ -66,3 +66,64 @@ proptest! {
         }
     }
 }
+
+mod granted {
+    use super::super::{Allotment, Granted, Meter};
+    use crate::domain::{Duration, Grants, Instant, Now, Quota, Timestamp};
+
+    fn now(s: f64) -> Now {
+        Now { mono: Instant::from_secs_f64(s), wall: Timestamp::from_millis((s * 1e3) as u64) }
+    }
+
+    #[test]
+    fn a_meter_lets_ten_seconds_worth_through_at_once_and_then_the_rate() {
+        let mut meter = Meter::new(60);
+        for _ in 0..10 {
+            assert_eq!(meter.until(1.0, now(5.0).mono), None);
+            meter.take(1.0, now(5.0).mono);
+        }
+        let until = meter.until(1.0, now(5.0).mono).unwrap();
+        assert!((until.as_secs_f64() - 6.0).abs() < 1e-6, "{until:?}");
+        assert_eq!(meter.until(1.0, now(6.0).mono), None);
+    }
+
+    #[test]
+    fn a_refusal_that_was_not_foreseen_empties_the_meter_and_costs_it_trust() {
+        let mut meter = Meter::new(60);
+        meter.refused(now(5.0).mono);
+        assert!(meter.headroom(now(5.0).mono) <= 0.0);
+        assert!(meter.until(1.0, now(5.0).mono).is_some());
+        // Nine tenths of the rate: a second's worth takes longer than a second.
+        assert!(meter.until(1.0, now(6.0).mono).is_some());
+        assert_eq!(meter.until(1.0, now(6.2).mono), None);
+    }
+
+    #[test]
+    fn more_than_the_burst_waits_for_a_full_allowance_and_not_for_ever() {
+        let mut meter = Meter::new(60);
+        assert_eq!(meter.until(1_000.0, now(5.0).mono), None);
+        meter.take(1.0, now(5.0).mono);
+        assert!(meter.until(1_000.0, now(5.0).mono).is_some());
+        assert_eq!(meter.until(1_000.0, now(6.1).mono), None);
+    }
+
+    #[test]
+    fn a_window_presses_while_the_pace_would_empty_it_and_is_whole_again_after_its_reset() {
+        let quota =
+            Quota { tokens: 1000, every: Duration::from_secs(3600), anchor: Timestamp::from_millis(0) };
+        let mut window = Allotment::new(quota, now(0.0));
+        assert!(window.pressure(now(0.0)) < 1.0);
+        window.take(900.0, now(10.0));
+        assert!(window.pressure(now(10.0)) > 1.0, "{}", window.pressure(now(10.0)));
+        assert!(window.pressure(now(3599.0)) < 0.1, "what is left at the end is lost");
+        assert!((window.left(now(20.0)) - 100.0).abs() < 1e-9);
+        assert!((window.left(now(3600.0)) - 1000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_grants_nothing_is_ever_waited_for() {
+        let granted = Granted::new(&Grants::default(), now(0.0));
+        assert!(granted.boundless());
+        assert_eq!(granted.until(1e9, now(0.0)), None);
+    }
+}
