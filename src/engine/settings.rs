@@ -230,6 +230,25 @@ impl Settings {
         power: Power { idle_w: 60.0, decode_w: 250.0, prefill_w: 300.0 },
     });
 
+    /// The same of many, on average: what one of them does as far as anybody knows.
+    pub fn mean_prior(engines: &[Self]) -> EnginePrior {
+        let n = engines.len();
+        if n == 0 {
+            return EnginePrior::default();
+        }
+        let priors: Vec<EnginePrior> = engines.iter().map(Self::prior).collect();
+        let mean = |of: fn(&EnginePrior) -> f64| priors.iter().map(of).sum::<f64>() / n as f64;
+        EnginePrior {
+            ttft_base_s: mean(|p| p.ttft_base_s),
+            prefill_s_per_token: mean(|p| p.prefill_s_per_token),
+            prefill_s_per_pair: mean(|p| p.prefill_s_per_pair),
+            prefill_square_to: priors.iter().map(|p| p.prefill_square_to).min().unwrap_or(u32::MAX),
+            tpot_s: mean(|p| p.tpot_s),
+            slots: (mean(|p| f64::from(p.slots)).round() as u32).max(1),
+            kv_tokens: mean(|p| p.kv_tokens as f64).round() as u64,
+        }
+    }
+
     /// What a router may assume of such an endpoint before it has measured anything. Its prefill is a parabola that
     /// meets ours at no tokens and at four knees: within a fifth of it for any prompt beyond the floor.
     pub fn prior(&self) -> EnginePrior {

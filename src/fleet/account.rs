@@ -23,7 +23,8 @@ impl Fleet {
         if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
             pool.in_flight.enter();
             pool.granted.take(dispatch.expected_tokens, now);
-            if let Some(e) = pool.endpoint_mut(dispatch.endpoint) {
+            let at = pool.position(dispatch.endpoint);
+            if let Some((at, e)) = at.and_then(|at| Some((at, pool.endpoints.get_mut(at)?))) {
                 e.load.sent(dispatch.lane_s, stretch, now.mono);
                 e.breaker.sent();
                 if let Some(lane) = e.lanes.get_mut(lane) {
@@ -31,9 +32,7 @@ impl Fleet {
                 }
                 let endpoints = f64::from(pool.present.max(1));
                 pool.backlog.add(dispatch.lane_s, stretch, endpoints, now.mono);
-                if let Some(at) = pool.position(dispatch.endpoint) {
-                    pool.busier(at, stretch, now.mono);
-                }
+                pool.busier(at, stretch, now.mono);
             }
         }
         self.prefix_sent(facts, &dispatch);
@@ -47,7 +46,8 @@ impl Fleet {
             return Vec::new();
         }
         ticket.first_token = Some(now.mono);
-        self.prefilled(ticket, now);
+        self.prefilled(ticket);
+        self.idler(ticket, now);
         self.rival_heard(ticket, None, now);
         if shows_first_token(facts) {
             self.learn_first_token(ticket, now);
@@ -102,13 +102,12 @@ impl Fleet {
     }
 
     /// Its prefill is done or will never be.
-    fn prefilled(&mut self, ticket: &Ticket, now: Now) {
+    fn prefilled(&mut self, ticket: &Ticket) {
         let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
         if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
             e.load.backlog.done(ticket.dispatch.lane_s);
             pool.backlog.done(ticket.dispatch.lane_s);
         }
-        self.idler(ticket, now);
     }
 
     /// The ticket's endpoint has less to do now.
@@ -125,7 +124,7 @@ impl Fleet {
     /// Gives back the place that it held.
     fn release(&mut self, ticket: &Ticket, now: Now) {
         if ticket.first_token.is_none() {
-            self.prefilled(ticket, now);
+            self.prefilled(ticket);
         }
         let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
         if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {

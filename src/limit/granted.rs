@@ -111,12 +111,6 @@ impl Allotment {
         self.at = now.mono.max(self.at);
     }
 
-    /// The provider says that nothing is left.
-    pub fn refused(&mut self, now: Now) {
-        self.take(0.0, now);
-        self.used = self.used.max(self.quota.tokens as f64);
-    }
-
     fn pace_at(&self, now: Instant) -> f64 {
         self.pace * (-now.secs_since(self.at) / PACE_S).exp()
     }
@@ -178,13 +172,6 @@ impl Granted {
     pub fn refused(&mut self, now: Instant) {
         for m in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
             m.refused(now);
-        }
-    }
-
-    /// The provider refused because the window's tokens are used up.
-    pub fn exhausted(&mut self, now: Now) {
-        if let Some(q) = &mut self.quota {
-            q.refused(now);
         }
     }
 }

@@ -44,8 +44,11 @@ pub fn until(
     if !call.class.may_wait || settings.first_bid >= 1.0 {
         return None;
     }
-    let provider = |c: &&Candidate| c.quote.slot_s + c.quote.prefill_s == 0.0;
-    let charged = candidates.iter().filter(provider).map(|c| c.terms.money).fold(f64::INFINITY, f64::min);
+    let charged = candidates
+        .iter()
+        .filter(|c| !c.quote.takes_own())
+        .map(|c| c.terms.money)
+        .fold(f64::INFINITY, f64::min);
     let (arrived, now) = (call.facts.arrived, call.now.mono);
     let target = call.class.finish_target?;
     let reserve_s = settings.reserve * best.quote.finish_s + settings.reserve_share * target.as_secs_f64();
@@ -60,10 +63,5 @@ pub fn until(
         return None;
     }
     let step = (latest.since(now) / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
-    let at = (now + step.mul_f64(0.5 + 0.5 * draw.clamp(0.0, 1.0))).min(latest);
-    // In whole milliseconds: no timer is finer, and all drivers then look at the same moment.
-    Some(Instant::from_nanos(at.as_nanos().div_ceil(MILLI) * MILLI))
+    Some((now + step.mul_f64(0.5 + 0.5 * draw.clamp(0.0, 1.0))).min(latest))
 }
-
-/// Nanoseconds of a millisecond.
-const MILLI: u64 = 1_000_000;

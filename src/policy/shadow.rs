@@ -107,9 +107,10 @@ impl Level {
     pub fn learn(&mut self, candidates: &[Candidate], prefill_weight: f64) {
         let (mut seconds, mut money) = (f64::INFINITY, f64::INFINITY);
         for c in candidates {
-            match c.quote.slot_s + prefill_weight * c.quote.prefill_s {
-                0.0 => money = money.min(c.terms.money),
-                taken => seconds = seconds.min(taken),
+            if c.quote.takes_own() {
+                seconds = seconds.min(c.quote.slot_s + prefill_weight * c.quote.prefill_s);
+            } else {
+                money = money.min(c.terms.money);
             }
         }
         let usd = money / seconds;

@@ -103,6 +103,13 @@ pub struct Quote {
     pub grants_usd: f64,
 }
 
+impl Quote {
+    /// Does it take own capacity, rather than a provider's?
+    pub fn takes_own(&self) -> bool {
+        self.prefill_s + self.slot_s > 0.0
+    }
+}
+
 /// In which order offers are tried when some were tried already. Smaller first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Rank {

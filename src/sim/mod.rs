@@ -13,7 +13,7 @@
 //! came of it. Everything is a function of (config, traffic, policy, seed): the same arguments give the same bytes.
 
 pub mod bound;
-mod bounds;
+mod certify;
 pub mod contender;
 pub mod crew;
 pub mod experiment;

@@ -86,17 +86,10 @@ fn resize(known: &mut Pool, pool: &mut PoolSettings, factor: f64) {
     pool.engines = (0..count).map(|i| quicker(&pool.engines[i * had / count], faster)).collect();
     pool.addresses = (0..count).map(|i| address(&known.name, i)).collect();
     known.max_in_flight = known.max_in_flight.map(|max| ((f64::from(max) * factor).ceil() as u32).max(1));
-    let priors: Vec<EnginePrior> = pool.engines.iter().map(Settings::prior).collect();
-    let mean = |of: fn(&EnginePrior) -> f64| priors.iter().map(of).sum::<f64>() / count as f64;
-    known.engine_prior = EnginePrior {
-        ttft_base_s: mean(|p| p.ttft_base_s),
-        prefill_s_per_token: mean(|p| p.prefill_s_per_token),
-        prefill_s_per_pair: mean(|p| p.prefill_s_per_pair),
-        prefill_square_to: known.engine_prior.prefill_square_to,
-        tpot_s: mean(|p| p.tpot_s),
-        slots: known.engine_prior.slots,
-        kv_tokens: known.engine_prior.kv_tokens,
-    };
+    // What rounding does to the shares of the kinds must not move what a slot or a cache is.
+    let EnginePrior { slots, kv_tokens, prefill_square_to, .. } = known.engine_prior;
+    let mean = Settings::mean_prior(&pool.engines);
+    known.engine_prior = EnginePrior { slots, kv_tokens, prefill_square_to, ..mean };
 }
 
 fn quicker(engine: &Settings, by: f64) -> Settings {

@@ -213,7 +213,7 @@ impl Lower<'_> {
         let address = |origin| Arc::new(Address { origin, socket: None });
         let endpoints =
             discover::Endpoints { fixed: settings.origins().map(address).collect(), ..Default::default() };
-        let priors = (prior(&settings.engines), Some(2 * settings.door.delay));
+        let priors = (engine::Settings::mean_prior(&settings.engines), Some(2 * settings.door.delay));
         (UpstreamSettings::Simulated(settings), endpoints, priors)
     }
 
@@ -448,24 +448,5 @@ fn simulated(raw: &raw::Pool, engines: Vec<engine::Settings>) -> simulated::Sett
         context_window: contexts.and_then(|all| all.into_iter().max()),
         models: raw.offer.iter().map(name).collect(),
         seed: u64::from(raw.seed.unwrap_or(0)),
-    }
-}
-
-/// What an endpoint of the pool does on average.
-fn prior(engines: &[engine::Settings]) -> EnginePrior {
-    let n = engines.len();
-    if n == 0 {
-        return EnginePrior::default();
-    }
-    let priors: Vec<EnginePrior> = engines.iter().map(engine::Settings::prior).collect();
-    let mean = |of: fn(&EnginePrior) -> f64| priors.iter().map(of).sum::<f64>() / n as f64;
-    EnginePrior {
-        ttft_base_s: mean(|p| p.ttft_base_s),
-        prefill_s_per_token: mean(|p| p.prefill_s_per_token),
-        prefill_s_per_pair: mean(|p| p.prefill_s_per_pair),
-        prefill_square_to: priors.iter().map(|p| p.prefill_square_to).min().unwrap_or(u32::MAX),
-        tpot_s: mean(|p| p.tpot_s),
-        slots: (mean(|p| f64::from(p.slots)).round() as u32).max(1),
-        kv_tokens: mean(|p| p.kv_tokens as f64).round() as u64,
     }
 }
