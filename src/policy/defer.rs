@@ -65,3 +65,110 @@ pub fn until(
     let step = (latest.since(now) / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
     Some((now + step.mul_f64(0.5 + 0.5 * draw.clamp(0.0, 1.0))).min(latest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::*;
+    use crate::policy::{Quote, Rank, Shadow, Terms, TokenPrices};
+    use proptest::prelude::*;
+
+    const TARGET_S: f64 = 900.0;
+
+    fn at(s: f64) -> Instant {
+        Instant::from_secs_f64(s)
+    }
+
+    fn candidate(usd: f64, own_s: f64, finish_s: f64) -> Candidate {
+        let quote = Quote {
+            prices: TokenPrices::default(),
+            cached: 0.0,
+            ttft_s: 0.5,
+            finish_s,
+            p_miss: 0.0,
+            p_err: 0.0,
+            prefill_s: own_s,
+            slot_s: own_s,
+            shadow: Shadow::default(),
+            grants_usd: 0.0,
+        };
+        let (money, scarcity) = if own_s > 0.0 { (0.0, usd) } else { (usd, 0.0) };
+        let terms = Terms { money, scarcity, ..Terms::default() };
+        let rank = Rank::Fresh;
+        Candidate { offer: OfferId(0), pool: PoolId(0), rank, quote, terms, order: 0, weight: 1.0 }
+    }
+
+    /// What a call that came at 0 is told at `now`: own capacity is worth `own_usd`, a provider takes a dollar.
+    fn asked(now: f64, own_usd: f64, finish_s: f64, may_wait: bool) -> Option<Instant> {
+        let class = Class {
+            name: "background".into(),
+            ttft_target: None,
+            finish_target: Some(Duration::from_secs_f64(TARGET_S)),
+            miss_usd: 0.005,
+            delay_usd_per_s: 0.0,
+            deadline: Duration::from_secs(3600),
+            may_wait,
+        };
+        let facts = CallFacts {
+            id: CallId(1),
+            kind: AskKind::Chat,
+            model: ModelId(0),
+            class: ClassId(0),
+            tenant: TenantId(0),
+            input_tokens: 1000,
+            max_tokens: None,
+            n: 1,
+            needs: Capabilities::CHAT,
+            stream: true,
+            session: None,
+            prefix: Default::default(),
+            hints: Hints::default(),
+            arrived: at(0.0),
+            deadline: at(3600.0),
+            client_retry: false,
+        };
+        let now = Now { mono: at(now), wall: Timestamp::from_millis(0) };
+        let call = CallView::new(&facts, &class, 100.0, now);
+        let all = [candidate(own_usd, 1.0, finish_s), candidate(1.0, 0.0, finish_s)];
+        until(&call, &all[usize::from(own_usd > 1.0)], &all, 0.5, &Settings::default())
+    }
+
+    #[test]
+    fn a_bargain_is_taken_at_once_and_a_fair_price_later() {
+        assert_eq!(asked(0.0, 0.39, 10.0, true), None);
+        assert!(asked(0.0, 0.8, 10.0, true).is_some());
+        assert_eq!(asked(700.0, 0.8, 10.0, true), None);
+    }
+
+    #[test]
+    fn who_may_not_wait_is_never_asked_to() {
+        assert_eq!(asked(0.0, 0.8, 10.0, false), None);
+    }
+
+    #[test]
+    fn the_longer_the_answer_the_sooner_any_price_will_do() {
+        let last = |finish_s| (0..900).rfind(|s| asked(f64::from(*s), 50.0, finish_s, true).is_some());
+        assert_eq!(last(10.0), Some(779));
+        assert_eq!(last(100.0), Some(509));
+    }
+
+    proptest! {
+        /// Whatever the price: the next look is in the future, and the last one leaves the time that the answer takes.
+        #[test]
+        fn waiting_ends_in_time_for_the_target(now in 0.0f64..1000.0, usd in 0.0f64..100.0, takes in 0.1f64..500.0) {
+            if let Some(until) = asked(now, usd, takes, true) {
+                prop_assert!(until > at(now));
+                prop_assert!(until.as_secs_f64() <= TARGET_S - takes);
+            }
+        }
+
+        /// Who would wait at a price would wait at a higher one, and would have waited earlier.
+        #[test]
+        fn patience_falls_with_time_and_rises_with_the_price(now in 1.0f64..900.0, usd in 0.0f64..2.0) {
+            if asked(now, usd, 10.0, true).is_some() {
+                prop_assert!(asked(now, usd * 1.1, 10.0, true).is_some());
+                prop_assert!(asked(now * 0.9, usd, 10.0, true).is_some());
+            }
+        }
+    }
+}
