@@ -365,6 +365,8 @@ record! {
         tokens_per_minute: Option<At<u32>>,
         /// Tokens of a longer window: five hours, a week.
         quota: Option<Quota>,
+        /// kind = "openai": what the provider says is left (rate-limit headers) is kept to, too; default true.
+        from_headers: Option<bool>,
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod gridtie;
 pub mod openai;
+pub mod rate_limit;
 pub mod retry_after;
 pub mod sse;
 

@@ -6,7 +6,7 @@ use super::Settings;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, PoolId, Tenure};
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
-use crate::limit::{Granted, InFlight};
+use crate::limit::{Granted, InFlight, Sent, Told};
 use crate::policy::place::{Backlog, Load};
 use crate::policy::shadow::Savings;
 use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
@@ -66,6 +66,9 @@ pub(super) struct OfferState {
     pub(super) breaker: Breaker,
     pub(super) cooldown: Cooldown,
     pub(super) estimate: OfferEstimate,
+    /// What its provider says is left of its meters, if it says so; and what was sent to it since the start.
+    pub(super) told: Option<Box<Told>>,
+    pub(super) sent: Sent,
     /// The endpoint of the last failure, and whether failures in a row came from more than one.
     pub(super) last_failed: Option<EndpointId>,
     pub(super) several_failed: bool,
@@ -198,6 +201,12 @@ impl PoolState {
         let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
         let window = quota.map_or(0.0, |q| shadow::of_window(q.pressure(now)));
         self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
+    }
+
+    /// The same of what the provider says is left.
+    pub(super) fn told_usd(&self, told: &Told, tokens: f64, now: Instant) -> f64 {
+        let [request, token] = told.headroom(now).map(shadow::of_burst);
+        self.savings.per_call() * request + self.savings.per_token() * tokens * token
     }
 
     /// A call held its slot for that long.
@@ -335,6 +344,8 @@ impl OfferState {
                 breaker: Breaker::default(),
                 cooldown: Cooldown::default(),
                 estimate: OfferEstimate::new(&pool.engine_prior, rtt_s, &settings.estimate, now),
+                told: None,
+                sent: Sent::default(),
                 last_failed: None,
                 several_failed: false,
                 served: 0,

@@ -110,6 +110,12 @@ impl Fleet {
         {
             return Err(Exclusion::Granted { until });
         }
+        if let Some(told) = &state.told
+            && self.rivals.is_none()
+            && let Some(until) = told.until(asking.call.input + asking.call.output, asking.call.now.mono)
+        {
+            return Err(Exclusion::Granted { until });
+        }
         if !state.is_well() && self.held_back(asking, state, rng)? {
             rank = Rank::HeldBack;
         }
@@ -222,6 +228,11 @@ impl Fleet {
             slot_s = decode_s * call.choices;
             shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, now);
         }
+        let tokens = call.input + call.output;
+        let mut grants_usd = around.grants_usd(tokens, call.now);
+        if let Some(told) = &state.told {
+            grants_usd = grants_usd.max(around.told_usd(told, tokens, call.now.mono));
+        }
         let finish_s = ttft_s + decode_s;
         let late = |target_s: Option<f64>, expected_s| target_s.map_or(0.0, |t| read.p_late(t, expected_s));
         Quote {
@@ -234,7 +245,7 @@ impl Fleet {
             prefill_s,
             slot_s,
             shadow,
-            grants_usd: around.grants_usd(call.input + call.output, call.now),
+            grants_usd,
         }
     }
 

@@ -148,7 +148,7 @@ async fn ask(served: &Served, asked: Asked, model: &str, base64: bool) -> Result
         model: Arc::from(model),
     };
     match reply {
-        Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer), usage })) => {
+        Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer), usage, .. })) => {
             Ok(json_answer(StatusCode::OK, encode_whole(kind, &answer, &usage, &meta, base64)))
         }
         Ok(Reply::Whole(Whole { body: WholeBody::Bytes(bytes), .. })) => {

@@ -19,7 +19,7 @@ use futures_util::Stream;
 use smallvec::SmallVec;
 
 use crate::domain::{
-    Address, Answer, AttemptNo, CallId, Delta, Duration, Failure, Request, SessionKey, Usage,
+    Address, Answer, Aside, AttemptNo, CallId, Delta, Duration, Failure, Request, SessionKey, Usage,
 };
 
 /// A seam: something that can carry out an attempt. Chosen per pool at start-up, called once an attempt.
@@ -98,6 +98,8 @@ pub struct Whole {
     pub body: WholeBody,
     /// What the upstream counted, or our estimate.
     pub usage: Usage,
+    /// What its head said beside.
+    pub aside: Option<Box<Aside>>,
 }
 
 /// The body of a whole answer. `Bytes` if and only if the upstream speaks the dialect of the request.
@@ -111,8 +113,8 @@ pub enum WholeBody {
 
 /// The pieces of a streamed answer. It ends (`None`) only after the dialect's own end was seen: a stream that stops
 /// without one yields `Err` with [`FailureKind::Truncated`](crate::domain::FailureKind::Truncated) or `Disconnected`.
-/// After an `Err` nothing follows.
-pub struct Pieces(pub Pin<Box<dyn Stream<Item = Result<Piece, Failure>> + Send>>);
+/// After an `Err` nothing follows. With it comes what its head said beside.
+pub struct Pieces(pub Pin<Box<dyn Stream<Item = Result<Piece, Failure>> + Send>>, pub Option<Box<Aside>>);
 
 impl fmt::Debug for Pieces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,7 +14,9 @@ use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
 use crate::config::settings::UpstreamSettings;
 use crate::discover::{self, DnsName};
-use crate::domain::{Address, ContactWindow, EnginePrior, Grants, Pool, Quota, Reach, Tenure, Timestamp};
+use crate::domain::{
+    Address, ContactWindow, EnginePrior, Grants, Pool, Quota, Reach, SaidGrants, Tenure, Timestamp,
+};
 use crate::engine;
 use crate::upstream::{grpc, openai, simulated};
 
@@ -175,6 +177,10 @@ impl Lower<'_> {
             requests_per_minute: rate(raw.requests_per_minute.as_ref()),
             tokens_per_minute: rate(raw.tokens_per_minute.as_ref()),
             quota,
+            said: match raw.from_headers {
+                Some(false) => SaidGrants::Ignored,
+                Some(true) | None => SaidGrants::Heeded,
+            },
         }
     }
 
