@@ -117,3 +117,94 @@ fn a_quota_that_the_provider_calls_used_up_is_empty_until_its_window_ends_or_an_
     let facts = w.facts(35_500.0);
     assert_eq!(w.go(&facts, 35_500.0).pool, CHEAP);
 }
+
+fn busy(running: u32, waiting: u32, kv_permille: u16) -> EngineLoad {
+    EngineLoad { running: Some(running), waiting: Some(waiting), kv_permille: Some(kv_permille) }
+}
+
+/// Where of the two own endpoints ten calls would go at `now`.
+fn goes_to(w: &mut World, now: f64) -> Vec<u32> {
+    let facts = w.facts(now);
+    let mut seen: Vec<u32> = (0..10).map(|_| w.go(&facts, now).endpoint.0).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    seen
+}
+
+#[test]
+fn what_another_router_sends_to_an_endpoint_is_seen_and_goes_around() {
+    let mut w = World::alone(2);
+    assert_eq!(goes_to(&mut w, 1.0), [0, 1], "no report changes nothing");
+    let (first, second) = (w.fleet.places(OWN)[0].0, w.fleet.places(OWN)[1].0);
+    w.fleet.reported(OWN, first, busy(40, 0, 300), at(1.0));
+    w.fleet.reported(OWN, second, busy(0, 0, 10), at(1.0));
+    assert_eq!(goes_to(&mut w, 1.0), [1]);
+    assert_eq!(goes_to(&mut w, 9.0), [1], "old news still counts for something");
+    assert_eq!(goes_to(&mut w, 11.1), [0, 1], "and then for nothing");
+}
+
+#[test]
+fn own_calls_are_not_taken_for_anothers() {
+    let mut w = World::alone(2);
+    let facts = w.facts(1.0);
+    let tickets: Vec<Ticket> = (0..8).map(|_| w.start(&facts, 1.0)).collect();
+    for (id, _) in w.fleet.places(OWN) {
+        let own = tickets.iter().filter(|t| t.dispatch.endpoint == id).count() as u32;
+        assert!(own > 0);
+        w.fleet.reported(OWN, id, busy(own, 0, 100), at(1.5));
+        let e = w.fleet.pools[OWN.index()].endpoint(id).unwrap();
+        assert_eq!(e.load.others().unwrap().calls, 0.0);
+        // An engine that has not yet heard of what is on its way has no fewer than none.
+        w.fleet.reported(OWN, id, busy(0, 0, 100), at(1.6));
+        let e = w.fleet.pools[OWN.index()].endpoint(id).unwrap();
+        assert_eq!(e.load.others().unwrap().calls, 0.0);
+    }
+    for ticket in tickets {
+        w.end(&facts, ticket, ok(1000, 100), 3.0);
+    }
+}
+
+#[test]
+fn an_engine_whose_cache_is_full_takes_no_more_at_once_than_it_has() {
+    let mut w = World::alone(2);
+    let (first, second) = (w.fleet.places(OWN)[0].0, w.fleet.places(OWN)[1].0);
+    w.fleet.reported(OWN, first, busy(8, 0, 950), at(1.0));
+    w.fleet.reported(OWN, second, busy(12, 0, 500), at(1.0));
+    assert_eq!(goes_to(&mut w, 1.0), [1]);
+    w.fleet.reported(OWN, first, busy(8, 0, 880), at(1.5));
+    assert_eq!(goes_to(&mut w, 1.5), [0]);
+}
+
+#[test]
+fn a_pool_that_others_fill_is_dear_and_is_left_to_those_who_need_it() {
+    let mut w = World::new(catalog(), 1);
+    let facts = w.facts(1.0);
+    assert_eq!(w.go(&facts, 1.0).pool, OWN);
+    let own = w.fleet.places(OWN)[0].0;
+    // Its 64 slots are taken and twenty more wait.
+    w.fleet.reported(OWN, own, busy(64, 20, 700), at(1.0));
+    assert_eq!(w.go(&facts, 1.0).pool, CHEAP);
+    let status = w.fleet.status(at(1.5));
+    assert!(status.pools[OWN.index()].utilisation.unwrap() > 1.0);
+    assert_eq!(status.pools[OWN.index()].endpoints[0].report, Some((busy(64, 20, 700), 0.5)));
+    assert_eq!(w.go(&facts, 11.1).pool, OWN, "an engine that no longer says anything is not ill for it");
+}
+
+#[test]
+fn a_header_with_less_than_a_page_says_leaves_the_rest_as_it_was_known() {
+    let mut w = World::alone(2);
+    let first = w.fleet.places(OWN)[0].0;
+    w.fleet.reported(OWN, first, busy(40, 0, 950), at(1.0));
+    let waiting = EngineLoad { waiting: Some(2), ..EngineLoad::default() };
+    w.fleet.reported(OWN, first, waiting, at(2.0));
+    let others = w.fleet.pools[OWN.index()].endpoint(first).unwrap().load.others().unwrap();
+    assert!((others.calls - 36.0).abs() < 1e-6 && others.full, "{others:?}");
+}
+
+#[test]
+fn a_report_of_an_endpoint_or_a_pool_that_is_gone_is_nothing() {
+    let mut w = World::alone(1);
+    w.fleet.reported(OWN, EndpointId(99), busy(1, 1, 1), at(1.0));
+    w.fleet.reported(PoolId(99), EndpointId(0), busy(1, 1, 1), at(1.0));
+    assert!(w.fleet.places(PoolId(99)).is_empty());
+}

@@ -12,15 +12,19 @@ use tokio::time::{Sleep, sleep};
 
 use super::exchange::{Body, Response};
 use super::head::{ContentType, Head};
+use crate::dialect::engine_load::of_page;
 use crate::dialect::openai::{
     Form, RAW_MAX, Relay, Step, Terms, choices, decode_error, decode_inner_error, decode_whole, relay_whole,
 };
 use crate::domain::request::Ask;
-use crate::domain::{Answer, Aside, Body as Asked, Failure, FailureKind, Request, Usage};
+use crate::domain::{Answer, Aside, Body as Asked, EngineLoad, Failure, FailureKind, Request, Usage};
 use crate::upstream::{Attempt, Dropped, Piece, PieceBody, Pieces, Reply, Whole, WholeBody};
 
 /// No whole answer is larger: 2048 embeddings of 3072 numbers are about 64 MB as JSON.
 const WHOLE_MAX: usize = 64 * 1024 * 1024;
+
+/// No page of metrics is longer: vLLM's is about 100 KiB.
+const PAGE_MAX: usize = 1024 * 1024;
 
 /// How long a stream may stay open after its answer is whole. Some servers never send `[DONE]`.
 const DONE_GRACE: Duration = Duration::from_millis(500);
@@ -52,6 +56,17 @@ pub(super) async fn read(
         (true, _) => Err(wrong("a stream was asked for, and the answer is none")),
         (false, _) => Err(wrong("JSON was asked for, and the answer is none")),
     }
+}
+
+/// A page of metrics. Any other answer is no page, and a redirect is not followed.
+pub(super) async fn load(response: Response) -> Result<EngineLoad, Failure> {
+    let Response { head, body } = response;
+    if head.status != OK || head.encoded {
+        let failure = Failure::new(FailureKind::BadResponse, "there is no page of metrics");
+        return Err(failure.with_status(head.status));
+    }
+    let page = collect(body, PAGE_MAX).await.map_err(|(failure, _)| failure)?;
+    of_page(&page).ok_or_else(|| wrong("no metric of an engine is on the page"))
 }
 
 fn wrong(why: &str) -> Failure {

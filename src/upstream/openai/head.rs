@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
 use super::chunks::Chunks;
+use crate::dialect::engine_load::of_header;
 use crate::dialect::rate_limit;
 use crate::dialect::retry_after::retry_after;
 use crate::domain::{Aside, Duration, Failure, FailureKind};
@@ -62,7 +63,7 @@ impl Head {
             aside: None,
         };
         let mut rates = rate_limit::Reader::default();
-        let (mut length, mut coding) = (None, None);
+        let (mut length, mut coding, mut load) = (None, None, None);
         for Header { name, value } in response.headers.iter() {
             let is = |other: &str| name.eq_ignore_ascii_case(other);
             if is("content-length") {
@@ -81,11 +82,13 @@ impl Head {
                 head.encoded |= !value.eq_ignore_ascii_case(b"identity");
             } else if is("connection") {
                 head.persistent &= !has_token(value, b"close");
+            } else if is("endpoint-load-metrics") {
+                load = load.or_else(|| of_header(value));
             } else {
                 rates.field(name, value);
             }
         }
-        head.aside = Aside { allowances: rates.finish(), load: None }.boxed();
+        head.aside = Aside { allowances: rates.finish(), load }.boxed();
         if status != 200 {
             head.retry_after = retry_after(&fields(response.headers));
         }
