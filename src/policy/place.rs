@@ -22,7 +22,7 @@ pub struct Load {
 }
 
 /// What an engine said of calls that are not this router's. News of them fades in a straight line and is forgotten after
-/// [`STALE_S`]: others come and go, too.
+/// ten seconds: others come and go, too.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Others {
     /// Their calls.

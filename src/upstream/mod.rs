@@ -123,7 +123,7 @@ pub enum WholeBody {
 }
 
 /// The pieces of a streamed answer. It ends (`None`) only after the dialect's own end was seen: a stream that stops
-/// without one yields `Err` with [`FailureKind::Truncated`](crate::domain::FailureKind::Truncated) or `Disconnected`.
+/// without one yields `Err` with [`FailureKind::Truncated`] or `Disconnected`.
 /// After an `Err` nothing follows. With it comes what its head said beside.
 pub struct Pieces(pub Pin<Box<dyn Stream<Item = Result<Piece, Failure>> + Send>>, pub Option<Box<Aside>>);
 
