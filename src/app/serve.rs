@@ -22,6 +22,7 @@ use crate::edge::listen::{self, Peer, Shutdown};
 use crate::edge::room::Rooms;
 use crate::edge::{grpc, openai};
 use crate::flow::Router;
+use crate::probe;
 
 /// How often the fleet is asked what time alone has changed, and the wall clock is looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -268,8 +269,34 @@ fn readiness(router: &Router) -> Readiness {
     Readiness::NothingServes(states.join(", "))
 }
 
-/// DNS, and what time alone changes.
+/// Asks the engines of a pool how busy they are.
+fn spawn_probe(tasks: &mut JoinSet<()>, router: &Router, pool: PoolId, settings: probe::Settings, seed: u64) {
+    let Some(upstream) = router.upstream(pool).cloned() else { return };
+    let (places, tell) = (router.clone(), router.clone());
+    tasks.spawn(probe::watch(
+        settings,
+        seed,
+        move || places.with_fleet(|fleet| fleet.places(pool)),
+        move |address| upstream.load(address),
+        move |endpoint, answer| match answer {
+            Ok(load) => {
+                let now = tell.clock().now();
+                tell.with_fleet(|fleet| fleet.reported(pool, endpoint, load, now));
+            }
+            Err(failure) => tell.telemetry().poll_failed(tell.catalog(), pool, &failure),
+        },
+    ));
+}
+
+/// DNS, engines' load, and what time alone changes.
 fn spawn_upkeep(tasks: &mut JoinSet<()>, router: &Router, checked: &Checked, seed: u64) {
+    for (i, settings) in checked.probes.iter().enumerate() {
+        if let Some(settings) = settings {
+            // Another draw than that of the same pool's lookups.
+            let seed = seed.rotate_left(32).wrapping_add(i as u64);
+            spawn_probe(tasks, router, PoolId(i as u16), *settings, seed);
+        }
+    }
     for (i, endpoints) in checked.endpoints.iter().enumerate().filter(|(_, e)| !e.names.is_empty()) {
         let router = router.clone();
         let tell = move |pool: PoolId, addresses: Vec<_>| {

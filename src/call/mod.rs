@@ -27,8 +27,8 @@ use rand::rngs::SmallRng;
 use smallvec::SmallVec;
 
 use crate::domain::{
-    AttemptNo, CallFacts, Catalog, Duration, Failure, FailureKind, Instant, Now, Refusal, Usage, UsageSource,
-    Usd,
+    Aside, AttemptNo, CallFacts, Catalog, Duration, Failure, FailureKind, Instant, Now, Refusal, Usage,
+    UsageSource, Usd,
 };
 use crate::fleet::{AttemptEnd, Decision, Dispatch, Fleet, Ticket, Transition, Tried};
 
@@ -201,6 +201,14 @@ impl Call {
             && let Phase::Relaying { last_content, .. } = &mut self.phase
         {
             *last_content = now;
+        }
+    }
+
+    /// The head of the answer in flight, good or bad, said this beside. Not an [`Event`], because nothing about the call
+    /// changes by it. Followed by the event that the head is.
+    pub fn aside(&mut self, aside: &Aside, fleet: &mut Fleet, now: Now) {
+        if let Phase::Running(ticket) = &self.phase {
+            fleet.heard(ticket, aside, now);
         }
     }
 

@@ -105,7 +105,7 @@ fn offers(list: &v1::ListPoolsResponse, paint: Paint) -> String {
 
 /// Endpoints that need a look, or all of them.
 fn endpoints(list: &v1::ListPoolsResponse, all: bool, paint: Paint) -> Option<String> {
-    let mut table = table(paint, &["ENDPOINT", "POOL", "STATE", "<IN FLIGHT", "<QUEUED"]);
+    let mut table = table(paint, &["ENDPOINT", "POOL", "STATE", "<IN FLIGHT", "<QUEUED", "REPORTS"]);
     for pool in &list.pools {
         for endpoint in pool.endpoints.iter().filter(|e| all || e.state() != v1::State::Healthy) {
             table.add_row([
@@ -114,10 +114,22 @@ fn endpoints(list: &v1::ListPoolsResponse, all: bool, paint: Paint) -> Option<St
                 state(endpoint.state()),
                 Cell::new(endpoint.in_flight),
                 Cell::new(format!("{:.2} s", endpoint.queued_work_s)),
+                Cell::new(endpoint.report.map_or_else(nothing, |report| reported(&report))),
             ]);
         }
     }
     (!table.is_empty()).then(|| finished(&table))
+}
+
+/// `12 running, 3 waiting, KV 87 %, 0.4 s ago`.
+fn reported(report: &v1::EngineReport) -> String {
+    let mut parts = Vec::new();
+    parts.extend(report.running.map(|n| format!("{n} running")));
+    parts.extend(report.waiting.map(|n| format!("{n} waiting")));
+    parts.extend(report.kv_used.map(|share| format!("KV {:.0} %", 100.0 * share)));
+    let age = report.age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
+    parts.push(format!("{:.1} s ago", age.as_secs_f64()));
+    parts.join(", ")
 }
 
 /// A table without lines. A column whose head begins with `<` holds numbers, which line up at the right.
@@ -223,8 +235,14 @@ mod tests {
             ..Default::default()
         };
         let mut first = pool("owned-west", v1::State::Drained, 0.0);
-        first.endpoints =
-            vec![endpoint("http://a", v1::State::Healthy), endpoint("http://b", v1::State::Ejected)];
+        let mut ejected = endpoint("http://b", v1::State::Ejected);
+        ejected.report = Some(v1::EngineReport {
+            running: Some(12),
+            waiting: Some(0),
+            kv_used: Some(0.874),
+            age: millis(400),
+        });
+        first.endpoints = vec![endpoint("http://a", v1::State::Healthy), ejected];
         v1::ListPoolsResponse {
             pools: vec![first, pool("cloud", v1::State::Healthy, 0.6)],
             version: "1.2.3".to_owned(),
@@ -246,8 +264,8 @@ MODEL  POOL        STATE    $/M IN  $/M OUT  FIRST TOKEN  TOKENS/S  ERRORS
 chat   owned-west  healthy       -        -       250 ms        50   0.4 %
 chat   cloud       healthy   0.600    2.400       250 ms        50   0.4 %
 
-ENDPOINT  POOL        STATE    IN FLIGHT  QUEUED
-http://b  owned-west  ejected          0  0.00 s
+ENDPOINT  POOL        STATE    IN FLIGHT  QUEUED  REPORTS
+http://b  owned-west  ejected          0  0.00 s  12 running, 0 waiting, KV 87 %, 0.4 s ago
 ";
         assert_eq!(text, expected);
     }

@@ -108,6 +108,7 @@ pub fn load_str(
         routing: parts.routing,
         upstreams: parts.upstreams,
         endpoints: parts.endpoints,
+        probes: parts.probes,
         limits: parts.limits,
         flow: parts.flow,
         log: parts.log,

@@ -329,6 +329,10 @@ record! {
         flavour: Option<Flavour>,
         /// kind = "openai": the path before `/chat/completions`; default the flavour's own.
         base_path: Option<At<String>>,
+        /// kind = "openai": the path of its engines' metrics (vLLM, SGLang, TGI), to see what others send there; default none.
+        metrics: Option<At<String>>,
+        /// How often they are asked, on average; default 1s.
+        metrics_every: Option<At<Duration>>,
         /// kind = "openai": an egress proxy, `http://host:port`.
         egress_proxy: Option<At<String>>,
         /// kind = "openai" or "grpc": limit for connecting; default 500ms.
@@ -365,6 +369,8 @@ record! {
         tokens_per_minute: Option<At<u32>>,
         /// Tokens of a longer window: five hours, a week.
         quota: Option<Quota>,
+        /// kind = "openai": what the provider says is left (rate-limit headers) is kept to, too; default true.
+        from_headers: Option<bool>,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::{Catalog, ClassId, PoolId};
 use crate::edge::{auth, listen};
 use crate::telemetry::LogSink;
 use crate::upstream::{grpc, openai, simulated};
-use crate::{discover, fleet, flow};
+use crate::{discover, fleet, flow, probe};
 
 /// A config that was found right.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Checked {
     pub upstreams: Vec<UpstreamSettings>,
     /// Where that is, by [`PoolId`](crate::domain::PoolId).
     pub endpoints: Vec<discover::Endpoints>,
+    /// How their engines are asked how busy they are, by [`PoolId`](crate::domain::PoolId); absent is not at all.
+    pub probes: Vec<Option<probe::Settings>>,
     /// The most that one caller may ask of the router itself.
     pub limits: Limits,
     /// How calls are carried out.

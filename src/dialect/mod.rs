@@ -2,8 +2,10 @@
 //!
 //! Everything here reads bytes that somebody else wrote, so every reader is bounded, and none panics.
 
+pub mod engine_load;
 pub mod gridtie;
 pub mod openai;
+pub mod rate_limit;
 pub mod retry_after;
 pub mod sse;
 

@@ -223,6 +223,18 @@ pub struct Grants {
     pub tokens_per_minute: Option<u32>,
     /// Tokens a longer window.
     pub quota: Option<Quota>,
+    /// What to make of what the pool itself says is left.
+    pub said: SaidGrants,
+}
+
+/// What to make of the rate limits that a pool tells with its answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SaidGrants {
+    /// They are kept to.
+    #[default]
+    Heeded,
+    /// They are not read.
+    Ignored,
 }
 
 /// So many tokens in every window of time; what is left when it ends is lost.

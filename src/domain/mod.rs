@@ -2,6 +2,7 @@
 //! there is. Knows nothing of wires, sockets, files or rules.
 
 pub mod answer;
+pub mod aside;
 pub mod call;
 pub mod catalog;
 pub mod ids;
@@ -14,9 +15,11 @@ pub mod time;
 pub mod usage;
 
 pub use answer::{Answer, Choice, Delta, Embedded, FinishReason, Generated};
+pub use aside::{Allowance, Allowances, Aside, EngineLoad};
 pub use call::{Block, CallFacts, Hints};
 pub use catalog::{
-    Address, Catalog, Class, ContactWindow, EnginePrior, Grants, Model, Offer, Pool, Quota, Tenant, Tenure,
+    Address, Catalog, Class, ContactWindow, EnginePrior, Grants, Model, Offer, Pool, Quota, SaidGrants,
+    Tenant, Tenure,
 };
 pub use ids::{AttemptNo, CallId, ClassId, EndpointId, ModelId, OfferId, PoolId, SessionKey, TenantId};
 pub use money::{Price, Usd};

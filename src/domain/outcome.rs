@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::aside::Aside;
+
 /// Why an attempt failed. Classified by the upstream, because only it knows its dialect; acted on by `health` and
 /// `policy`, which know nothing of dialects.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -125,6 +127,8 @@ pub struct Failure {
     /// The upstream certainly did not begin to work on it (REFUSED_STREAM, refused connection): trying again
     /// costs no budget.
     pub unprocessed: bool,
+    /// What the head of its answer said beside.
+    pub aside: Option<Box<Aside>>,
 }
 
 /// No error message is longer than this; upstreams have answered with whole web pages.
@@ -140,6 +144,7 @@ impl Failure {
             retry_after: None,
             detail: None,
             unprocessed: matches!(kind, FailureKind::Connect | FailureKind::Tls),
+            aside: None,
         }
     }
 

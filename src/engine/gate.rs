@@ -4,7 +4,7 @@
 
 use super::draw::{mix, unit};
 use super::settings::Door;
-use crate::domain::{Duration, Instant, Now};
+use crate::domain::{Allowance, Allowances, Duration, Instant, Now};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -109,6 +109,16 @@ impl Gate {
         Ok(Passage { breaks, contact_ends })
     }
 
+    /// What a provider with these limits would say of them: the limit is what may come at once.
+    pub fn left(&self, now: Instant) -> Allowances {
+        let Door { grants, .. } = &self.door;
+        Allowances {
+            requests: left(self.paid_to, grants.requests_per_minute, now),
+            tokens: left(self.tokens_paid_to, grants.tokens_per_minute, now),
+            closed_for: None,
+        }
+    }
+
     /// GCRA: each limit is kept on average, and ten seconds' worth of it (at least one request) may come at once. What is
     /// turned away is charged nowhere.
     fn charge(&mut self, now: Now, tokens: u32) -> Result<(), Turned> {
@@ -126,6 +136,17 @@ impl Gate {
         (self.paid_to, self.tokens_paid_to) = (requests, by_tokens);
         Ok(())
     }
+}
+
+/// What of its burst a limit has left, and when it has all of it.
+fn left(paid_to: Instant, per_minute: Option<u32>, now: Instant) -> Allowance {
+    let Some(per_minute) = per_minute.filter(|n| *n > 0) else { return Allowance::default() };
+    let limit = u64::from((per_minute / 6).max(1));
+    let reset = paid_to.since(now);
+    // Rounded up: what is not quite there is not there.
+    let used = (reset.as_secs_f64() * f64::from(per_minute) / 60.0 - 1e-6).ceil().max(0.0) as u64;
+    let remaining = Some(limit.saturating_sub(used));
+    Allowance { limit: Some(limit), remaining, reset: Some(reset), window: None }
 }
 
 /// The theoretical arrival time after `amount` more at `per_minute`, or how long that is too early.

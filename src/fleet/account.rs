@@ -4,6 +4,7 @@ use super::sessions::Warm;
 use super::{AttemptEnd, Dispatch, Fleet, Ticket, Transition};
 use crate::domain::{AskKind, CallFacts, FailureKind, Now, Usage, UsageSource};
 use crate::estimate::FirstToken;
+use crate::limit::Sent;
 use crate::policy::place::Backlog;
 
 /// A prefix shorter than this says nothing about cache hits: caches work in blocks, providers from 1024 tokens up.
@@ -15,8 +16,14 @@ impl Fleet {
         self.retries.sent(facts.tenant, facts.input_tokens, now.mono);
         let mut lane = 0;
         let mut stretch = 1.0;
+        let mut sent = Sent::default();
         if let Some(offer) = self.offers.get_mut(dispatch.offer.index()) {
             offer.breaker.sent();
+            offer.sent.add(dispatch.expected_tokens);
+            sent = offer.sent;
+            if let Some(told) = &mut offer.told {
+                told.take(dispatch.expected_tokens, now.mono);
+            }
             lane = offer.lane;
             stretch = offer.reading().stretch;
         }
@@ -37,7 +44,7 @@ impl Fleet {
         }
         self.prefix_sent(facts, &dispatch);
         self.rival_sent(facts, &dispatch, now);
-        Ticket { dispatch, started: now.mono, first_token: None }
+        Ticket { dispatch, started: now.mono, first_token: None, sent }
     }
 
     /// Its first content came. What was being tried out with it is let back in.

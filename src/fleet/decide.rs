@@ -102,7 +102,7 @@ impl Fleet {
         let [Some(least), Some(next)] = two_least(keys) else { return };
         for (i, c) in found.candidates.iter().enumerate() {
             let state = &mut self.pools[c.pool.index()];
-            if !state.granted.boundless() {
+            if !state.granted.boundless() || self.offers[c.offer.index()].told.is_some() {
                 let other = if i == least.0 { next.1 } else { least.1 };
                 state.savings.learn(other - base(c), tokens, self.level.step());
             }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::domain::{Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Usage};
+use crate::limit::Sent;
 
 /// What to do with a call now. Taken afresh for every attempt.
 #[derive(Clone, Debug)]
@@ -109,6 +110,8 @@ pub struct Ticket {
     pub started: Instant,
     /// When its first content came.
     pub first_token: Option<Instant>,
+    /// What had been sent to the offer by then, with this.
+    pub sent: Sent,
 }
 
 /// How an attempt ended, as health and estimates see it.

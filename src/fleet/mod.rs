@@ -8,6 +8,7 @@ mod account;
 mod decide;
 pub mod decision;
 pub mod explain;
+mod heard;
 mod prefixes;
 mod rivals;
 mod sessions;
@@ -126,6 +127,7 @@ impl Fleet {
     pub fn resume(&mut self, pool: PoolId, now: Now) -> Vec<Transition> {
         let Some(state) = self.pools.get_mut(pool.index()).filter(|p| p.drained) else { return Vec::new() };
         state.drained = false;
+        state.granted.restored();
         for &offer in &state.offers {
             self.offers[offer.index()].breaker.slow_start(now.mono, &self.settings.health);
         }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Settings;
-use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, PoolId, Tenure};
+use crate::domain::{Address, Catalog, EndpointId, EngineLoad, Instant, Now, OfferId, Pool, PoolId, Tenure};
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
-use crate::limit::{Granted, InFlight};
-use crate::policy::place::{Backlog, Load};
+use crate::limit::{Granted, InFlight, Sent, Told};
+use crate::policy::place::{Backlog, Load, Others};
 use crate::policy::shadow::Savings;
 use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 
@@ -33,6 +33,8 @@ pub(super) struct PoolState {
     pub(super) troubled: u32,
     /// Prefill sent and not done, over all endpoints.
     pub(super) backlog: Backlog,
+    /// What others do there, over all endpoints that say so.
+    pub(super) others: Option<Others>,
     /// Position of the endpoint that a call would wait least at, as far as is known without looking at all.
     pub(super) best: usize,
     /// Seconds that a call holds its slot, and what comes of it.
@@ -48,6 +50,8 @@ pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) address: Arc<Address>,
     pub(super) load: Load,
+    /// How busy it last said it is, and when.
+    pub(super) report: Option<(EngineLoad, Instant)>,
     pub(super) leaving: bool,
     /// Any of the breakers below is not healthy.
     pub(super) troubled: bool,
@@ -66,6 +70,9 @@ pub(super) struct OfferState {
     pub(super) breaker: Breaker,
     pub(super) cooldown: Cooldown,
     pub(super) estimate: OfferEstimate,
+    /// What its provider says is left of its meters, if it says so; and what was sent to it since the start.
+    pub(super) told: Option<Box<Told>>,
+    pub(super) sent: Sent,
     /// The endpoint of the last failure, and whether failures in a row came from more than one.
     pub(super) last_failed: Option<EndpointId>,
     pub(super) several_failed: bool,
@@ -110,6 +117,7 @@ impl PoolState {
             present: 0,
             troubled: 0,
             backlog: Backlog::NONE,
+            others: None,
             best: 0,
             hold: Mean::new(pool.engine_prior.tpot_s * settings.output_prior, settings.mean_samples),
             hold_s: pool.engine_prior.tpot_s * settings.output_prior,
@@ -197,6 +205,12 @@ impl PoolState {
         self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
     }
 
+    /// The same of what the provider says is left.
+    pub(super) fn told_usd(&self, told: &Told, tokens: f64, now: Instant) -> f64 {
+        let [request, token] = told.headroom(now).map(shadow::of_burst);
+        self.savings.per_call() * request + self.savings.per_token() * tokens * token
+    }
+
     /// A call held its slot for that long.
     pub(super) fn held(&mut self, seconds: f64, settings: &estimate::Settings) {
         self.hold.observe(seconds);
@@ -214,9 +228,13 @@ impl PoolState {
 
     /// A call was sent to the endpoint at `position`: another may be the best now.
     pub(super) fn busier(&mut self, position: usize, stretch: f64, now: Instant) {
-        if position != self.best {
-            return;
+        if position == self.best {
+            self.look_for_best(stretch, now);
         }
+    }
+
+    /// Compares all endpoints.
+    pub(super) fn look_for_best(&mut self, stretch: f64, now: Instant) {
         let mut best: Option<(usize, f64)> = None;
         for (i, e) in self.endpoints.iter().enumerate().filter(|(_, e)| !e.leaving && !e.troubled) {
             let wait_s = e.load.wait_s(stretch, self.slots, self.hold_s, now);
@@ -236,14 +254,27 @@ impl PoolState {
         }
     }
 
+    /// Adds up what others do at its endpoints. A full one has no slot left.
+    pub(super) fn count_others(&mut self, now: Instant) {
+        let calls = |e: &Endpoint| {
+            let others = e.load.others()?;
+            let left = if others.full(now) { self.slots - f64::from(e.load.in_flight) } else { 0.0 };
+            Some(others.calls(now).max(left))
+        };
+        let calls = self.endpoints.iter().filter(|e| !e.leaving).filter_map(calls).sum();
+        self.others = Some(Others { calls, full: false, at: now });
+    }
+
     /// How congested it is: slots, or the pool's own limit if that is reached sooner, and prefill queued.
     pub(super) fn congestion(&self, stretch: f64, now: Instant) -> Congestion {
         let endpoints = f64::from(self.present.max(1));
         let most = self.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
-        Congestion {
-            slots: f64::from(self.in_flight.count()) / (self.slots * endpoints).min(most),
-            backlog_s: self.backlog.seconds(stretch, endpoints, now) / endpoints,
+        let (own, slots) = (f64::from(self.in_flight.count()), self.slots * endpoints);
+        let mut used = own / slots.min(most);
+        if let Some(others) = &self.others {
+            used = used.max((own + others.calls(now)) / slots);
         }
+        Congestion { slots: used, backlog_s: self.backlog.seconds(stretch, endpoints, now) / endpoints }
     }
 
     /// What its capacity is worth now; a metered pool has none.
@@ -262,6 +293,7 @@ impl Endpoint {
             id,
             address,
             load: Load::IDLE,
+            report: None,
             leaving: false,
             troubled: false,
             breaker: Breaker::default(),
@@ -332,6 +364,8 @@ impl OfferState {
                 breaker: Breaker::default(),
                 cooldown: Cooldown::default(),
                 estimate: OfferEstimate::new(&pool.engine_prior, rtt_s, &settings.estimate, now),
+                told: None,
+                sent: Sent::default(),
                 last_failed: None,
                 several_failed: false,
                 served: 0,

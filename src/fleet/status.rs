@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Fleet;
-use crate::domain::{Now, PoolId, Prices, Tenure};
+use crate::domain::{EngineLoad, Now, PoolId, Prices, Tenure};
 
 /// All of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -54,6 +54,8 @@ pub struct EndpointStatus {
     pub in_flight: u32,
     /// Seconds of prefill that this router sent and saw no first token of.
     pub work_s: f64,
+    /// How busy it last said it is, and how many seconds ago.
+    pub report: Option<(EngineLoad, f64)>,
 }
 
 /// An offer.
@@ -133,6 +135,7 @@ impl Fleet {
             state: if e.leaving { "leaving" } else { e.name(now.mono, settings) },
             in_flight: e.load.in_flight,
             work_s: e.load.backlog.work_s,
+            report: e.report.map(|(load, at)| (load, now.mono.secs_since(at))),
         };
         let contact = pool.contact.is_none_or(|c| c.open(now.wall));
         let best = ["healthy", "slow_start", "probation", "cooldown", "ejected", "disabled"];

@@ -112,20 +112,12 @@ impl Fleet {
         if let Some(max) = around.in_flight.full() {
             return Err(Exclusion::Full { max });
         }
-        let limited = !around.granted.boundless();
-        if limited
-            && self.rivals.is_none()
-            && let Some(until) = around.granted.until(asking.call.input + asking.call.output, asking.call.now)
-        {
-            return Err(Exclusion::Granted { until });
-        }
+        let unlimited = around.granted.boundless() && state.told.is_none();
+        let grants_usd = if unlimited { 0.0 } else { self.granted(asking, known)? };
         if !state.is_well() && self.held_back(asking, state, rng)? {
             rank = Rank::HeldBack;
         }
-        let mut quote = self.quote(asking, known);
-        if limited {
-            quote.grants_usd = around.grants_usd(asking.call.input + asking.call.output, asking.call.now);
-        }
+        let quote = self.quote(asking, known, grants_usd);
         worth_trying(&asking.call, pool, &quote)?;
         let terms = price::terms(&quote, &asking.call);
         let (order, weight) = (pool.order, pool.weight);
@@ -217,8 +209,23 @@ impl Fleet {
         Ok(share < 1.0 && rng.random::<f64>() >= share)
     }
 
-    /// What the offer would do, by the estimates; what it takes of the pool's grants is left out.
-    fn quote(&self, asking: &Asking<'_>, known: &Known<'_>) -> Quote {
+    /// What the call takes of what the provider grants, and says is left, in dollars.
+    #[cold]
+    fn granted(&self, asking: &Asking<'_>, known: &Known<'_>) -> Result<f64, Exclusion> {
+        let Known { state, around, .. } = *known;
+        let (tokens, now) = (asking.call.input + asking.call.output, asking.call.now);
+        let told = state.told.as_ref();
+        if self.rivals.is_none()
+            && let Some(until) =
+                around.granted.until(tokens, now).max(told.and_then(|t| t.until(tokens, now.mono)))
+        {
+            return Err(Exclusion::Granted { until });
+        }
+        Ok(around.grants_usd(tokens, now).max(told.map_or(0.0, |t| around.told_usd(t, tokens, now.mono))))
+    }
+
+    /// What the offer would do, by the estimates; `grants_usd` is what it takes of its pool's grants.
+    fn quote(&self, asking: &Asking<'_>, known: &Known<'_>, grants_usd: f64) -> Quote {
         let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
         let read = state.reading();
@@ -247,7 +254,7 @@ impl Fleet {
             prefill_s,
             slot_s,
             shadow,
-            grants_usd: 0.0,
+            grants_usd,
         }
     }
 

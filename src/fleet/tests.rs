@@ -10,6 +10,7 @@ use crate::domain::*;
 
 mod accounting;
 mod failure;
+mod heard;
 mod properties;
 mod rivals;
 mod routing;

@@ -52,6 +52,13 @@ impl Fleet {
         let narrower = self.judge_endpoint(case, &mut out);
         self.judge_offer(case, narrower, &mut out);
         if let AttemptEnd::Failed { kind, retry_after } = end {
+            // One that says when to come back speaks of less than a window.
+            if kind == FailureKind::QuotaExhausted
+                && retry_after.is_none()
+                && let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index())
+            {
+                pool.granted.exhausted(now);
+            }
             self.cool_down(case, kind, retry_after, &mut out);
         }
         out

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::relay::{self, RelayBody};
 use super::{Answered, Bill, Head, Inner, Out, Refused};
 use crate::call::{Call, Close, Event, Send, Step};
-use crate::domain::{CallFacts, Failure, FailureKind, Instant, Refusal, Request};
+use crate::domain::{Aside, CallFacts, Failure, FailureKind, Instant, Refusal, Request};
 use crate::upstream::{Attempt, Onward, Piece, PieceBody, Pieces, Reply, Whole};
 
 /// Pieces that came before the first content (a role, one for each of up to 128 choices) wait for it; an upstream that
@@ -76,6 +76,14 @@ impl Driven {
         step
     }
 
+    /// Hands on what the head of an answer said beside.
+    fn hear(&mut self, aside: Option<Box<Aside>>) {
+        if let Some(aside) = aside {
+            let now = self.router.clock.now();
+            self.call.aside(&aside, &mut self.router.fleet(), now);
+        }
+    }
+
     /// From arrival to the head of an answer. The request is kept until then and no longer: a long prompt must not
     /// stay in memory for as long as its answer streams.
     pub(super) async fn begin(mut self, request: Arc<Request>) -> Result<Answered, Refused> {
@@ -110,10 +118,15 @@ impl Driven {
             onward: self.onward.clone(),
         };
         let mut reply = upstream.call(attempt);
-        let reply = match self.until(|cx| reply.as_mut().poll(cx)).await {
+        let mut reply = match self.until(|cx| reply.as_mut().poll(cx)).await {
             Ok(reply) => reply,
             Err(step) => return Progress::Next(step),
         };
+        self.hear(match &mut reply {
+            Ok(Reply::Whole(whole)) => whole.aside.take(),
+            Ok(Reply::Stream(pieces)) => pieces.1.take(),
+            Err(failure) => failure.aside.take(),
+        });
         match reply {
             Err(failure) => Progress::Next(self.step(Event::Failed(failure))),
             Ok(Reply::Whole(whole)) if !request.stream => match self.step(Event::Whole(whole.usage)) {

@@ -179,6 +179,11 @@ impl Router {
         &self.0.catalog
     }
 
+    /// How a pool is spoken to.
+    pub fn upstream(&self, pool: PoolId) -> Option<&Arc<dyn Upstream>> {
+        self.0.upstreams.get(pool.index())
+    }
+
     /// The clock that this router lives by.
     pub fn clock(&self) -> &Clock {
         &self.0.clock

@@ -39,7 +39,7 @@ where
         &self,
         attempt: Attempt,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>> {
-        let pieces = Pieces(Box::pin((self.answer)(&attempt)));
+        let pieces = Pieces(Box::pin((self.answer)(&attempt)), None);
         Box::pin(async move { Ok(Reply::Stream(pieces)) })
     }
 

@@ -72,6 +72,8 @@ pub struct Allotment {
     quota: Quota,
     window: u64,
     used: f64,
+    /// The provider said that nothing is left of this window.
+    spent: bool,
     /// Tokens a second, averaged over [`PACE_S`].
     pace: f64,
     at: Instant,
@@ -80,13 +82,17 @@ pub struct Allotment {
 impl Allotment {
     /// Nothing used.
     pub fn new(quota: Quota, now: Now) -> Self {
-        Self { quota, window: quota.window(now.wall), used: 0.0, pace: 0.0, at: now.mono }
+        Self { quota, window: quota.window(now.wall), used: 0.0, spent: false, pace: 0.0, at: now.mono }
     }
 
     /// Tokens left in this window.
     pub fn left(&self, now: Now) -> f64 {
-        let used = if self.quota.window(now.wall) == self.window { self.used } else { 0.0 };
-        self.quota.tokens as f64 - used
+        let tokens = self.quota.tokens as f64;
+        match self.quota.window(now.wall) == self.window {
+            true if self.spent => (tokens - self.used).min(0.0),
+            true => tokens - self.used,
+            false => tokens,
+        }
     }
 
     /// What would be used until the reset at the present pace, over what is left: above 1 it does not last.
@@ -104,11 +110,17 @@ impl Allotment {
     pub fn take(&mut self, tokens: f64, now: Now) {
         let window = self.quota.window(now.wall);
         if window != self.window {
-            (self.window, self.used) = (window, 0.0);
+            (self.window, self.used, self.spent) = (window, 0.0, false);
         }
         self.used = (self.used + tokens).max(0.0);
         self.pace = (self.pace_at(now.mono) + tokens / PACE_S).max(0.0);
         self.at = now.mono.max(self.at);
+    }
+
+    /// The provider says that nothing is left.
+    pub fn refused(&mut self, now: Now) {
+        self.take(0.0, now);
+        self.spent = true;
     }
 
     fn pace_at(&self, now: Instant) -> f64 {
@@ -172,6 +184,20 @@ impl Granted {
     pub fn refused(&mut self, now: Instant) {
         for m in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
             m.refused(now);
+        }
+    }
+
+    /// The provider refused because the window's tokens are used up.
+    pub fn exhausted(&mut self, now: Now) {
+        if let Some(q) = &mut self.quota {
+            q.refused(now);
+        }
+    }
+
+    /// An operator says that the provider grants again: what we counted ourselves stands.
+    pub fn restored(&mut self) {
+        if let Some(q) = &mut self.quota {
+            q.spent = false;
         }
     }
 }

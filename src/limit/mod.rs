@@ -3,10 +3,12 @@
 mod granted;
 mod in_flight;
 mod retry;
+mod told;
 
 pub use granted::{Allotment, Granted, Meter};
 pub use in_flight::InFlight;
 pub use retry::{RetryBudget, RetryBudgets, Settings};
+pub use told::{Sent, Told};
 
 #[cfg(test)]
 mod tests;

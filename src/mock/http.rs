@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
@@ -25,7 +25,8 @@ use super::Served;
 use crate::dialect::FieldError;
 use crate::dialect::openai::{Meta, StreamEncoder, decode_request, encode_whole, error_body, peek};
 use crate::domain::request::Ask;
-use crate::domain::{AskKind, Body, Duration, Failure, FailureKind, Request as Asked, Usage};
+use crate::domain::{Allowances, AskKind, Body, Duration, Failure, FailureKind, Request as Asked, Usage};
+use crate::engine::Load;
 use crate::upstream::{PieceBody, Pieces, Reply, Whole, WholeBody};
 
 /// As providers take.
@@ -99,6 +100,7 @@ async fn respond(served: &Served, request: Request<Incoming>) -> Result<Answer, 
         "/v1/completions" => AskKind::Completion,
         "/v1/embeddings" => AskKind::Embed,
         "/health" => return Ok(json_answer(StatusCode::OK, Bytes::from_static(b"{}"))),
+        "/metrics" => return Ok(metrics(served)),
         "/v1/models" => return Ok(json_answer(StatusCode::OK, models(served))),
         _ => return Ok(error(StatusCode::NOT_FOUND, "There is nothing at this path.", None, None)),
     };
@@ -114,7 +116,11 @@ async fn respond(served: &Served, request: Request<Incoming>) -> Result<Answer, 
         Err(_) => return Ok(error(StatusCode::REQUEST_TIMEOUT, "The body did not come.", None, None)),
     };
     match read(kind, &body) {
-        Ok((asked, model, base64)) => ask(served, asked, &model, base64).await,
+        Ok((asked, model, base64)) => {
+            let mut answer = ask(served, asked, &model, base64).await?;
+            put_rates(&served.pool.left(), answer.headers_mut());
+            Ok(answer)
+        }
         Err(e) => {
             let (field, code) = (e.field.as_deref(), e.code.as_deref());
             Ok(error(StatusCode::BAD_REQUEST, &e.message, field, code))
@@ -148,7 +154,7 @@ async fn ask(served: &Served, asked: Asked, model: &str, base64: bool) -> Result
         model: Arc::from(model),
     };
     match reply {
-        Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer), usage })) => {
+        Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer), usage, .. })) => {
             Ok(json_answer(StatusCode::OK, encode_whole(kind, &answer, &usage, &meta, base64)))
         }
         Ok(Reply::Whole(Whole { body: WholeBody::Bytes(bytes), .. })) => {
@@ -250,6 +256,42 @@ fn json_answer(status: StatusCode, body: Bytes) -> Answer {
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
+}
+
+/// How busy the pool's engines are, as vLLM says it.
+fn metrics(served: &Served) -> Answer {
+    let model = served.pool.settings().models.first().map_or("m", |name| name);
+    let model = model.replace(['"', '\\', '\n'], "_");
+    let mut page = String::new();
+    for (name, value) in [
+        ("num_requests_running", (|load| f64::from(load.running)) as fn(&Load) -> f64),
+        ("num_requests_waiting", |load| f64::from(load.waiting)),
+        ("kv_cache_usage_perc", |load| load.kv_used as f64 / load.kv_tokens.max(1) as f64),
+    ] {
+        page.push_str(&format!("# TYPE vllm:{name} gauge\n"));
+        for (i, load) in served.pool.loads().iter().enumerate() {
+            page.push_str(&format!("vllm:{name}{{engine=\"{i}\",model_name=\"{model}\"}} {}\n", value(load)));
+        }
+    }
+    let mut answer = json_answer(StatusCode::OK, Bytes::from(page));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    answer
+}
+
+/// What is left of the pool's limits, as OpenAI says it.
+fn put_rates(left: &Allowances, headers: &mut HeaderMap) {
+    for (of, left) in [("requests", left.requests), ("tokens", left.tokens)] {
+        let mut put = |what: &str, value: Option<String>| {
+            let name = HeaderName::try_from(format!("x-ratelimit-{what}-{of}")).ok();
+            let value = value.and_then(|value| HeaderValue::try_from(value).ok());
+            if let (Some(name), Some(value)) = (name, value) {
+                headers.insert(name, value);
+            }
+        };
+        put("limit", left.limit.map(|n| n.to_string()));
+        put("remaining", left.remaining.map(|n| n.to_string()));
+        put("reset", left.reset.map(|reset| format!("{}ms", reset.as_millis())));
+    }
 }
 
 fn models(served: &Served) -> Bytes {

@@ -251,3 +251,30 @@ fn the_embedded_config_has_pools_to_mock() {
         assert!(!settings.engines.is_empty() && !settings.models.is_empty(), "{settings:?}");
     }
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_limit_comes_with_every_answer() {
+    let grants = Grants { requests_per_minute: Some(12), ..Grants::default() };
+    let pool = serve(Door { grants, ..Door::default() }).await;
+    for (status, remaining) in [(200, "1"), (200, "0"), (429, "0")] {
+        let response = pool.chat(json!({})).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["x-ratelimit-limit-requests"], "2");
+        assert_eq!(response.headers()["x-ratelimit-remaining-requests"], remaining);
+        let reset = response.headers()["x-ratelimit-reset-requests"].to_str().unwrap();
+        assert!(reset.ends_with("ms"), "{reset}");
+        assert!(response.headers().get("x-ratelimit-limit-tokens").is_none());
+    }
+    let without = serve(Door::default()).await.chat(json!({})).await.unwrap();
+    assert!(without.headers().keys().all(|name| !name.as_str().contains("ratelimit")));
+}
+
+#[tokio::test]
+async fn its_engines_say_how_busy_they_are_as_vllm_does() {
+    let pool = serve(Door::default()).await;
+    let response = pool.send("GET", "/metrics", &json!(null)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let page = response.into_body().collect().await.unwrap().to_bytes();
+    let said = crate::dialect::engine_load::of_page(&page).unwrap();
+    assert_eq!((said.running, said.waiting, said.kv_permille), (Some(0), Some(0), Some(0)));
+}

@@ -6,7 +6,7 @@
 
 use crate::domain::Instant;
 
-/// The load of an endpoint, as far as this router caused it.
+/// The load of an endpoint: what this router caused, always as it is, and what it was told of others.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Load {
     /// Calls under way.
@@ -17,6 +17,32 @@ pub struct Load {
     slowness: f64,
     /// When that was.
     seen: Instant,
+    /// What others do there, where it says so.
+    others: Option<Others>,
+}
+
+/// What an engine said of calls that are not this router's. News of them fades in a straight line and is forgotten after
+/// ten seconds: others come and go, too.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Others {
+    /// Their calls.
+    pub calls: f64,
+    /// Its KV cache is as good as full: it takes no more at once than it has.
+    pub full: bool,
+    /// When it said so.
+    pub at: Instant,
+}
+
+impl Others {
+    /// Their calls, as far as the news is still good for anything.
+    pub fn calls(&self, now: Instant) -> f64 {
+        self.calls * (1.0 - now.secs_since(self.at) / STALE_S).max(0.0)
+    }
+
+    /// It is full, as far as is known.
+    pub fn full(&self, now: Instant) -> bool {
+        self.full && now.secs_since(self.at) < STALE_S
+    }
 }
 
 /// Prefill that was sent and not seen to be done. What the clock says is done counts as done too: a whole (not
@@ -93,6 +119,8 @@ const DECODING_PER_WAITING: f64 = 16.0;
 const COMING_PER_S: f64 = 0.2;
 /// News of an endpoint's pace count for half after this many seconds.
 const FORGOTTEN_S: f64 = 60.0;
+/// News of other's calls is worth half after half of this many seconds, and nothing after all of them.
+const STALE_S: f64 = 10.0;
 
 /// What a look at an endpoint for a job comes to.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -111,7 +139,26 @@ fn slot_wait_s(n: f64, slots: f64, hold_s: f64) -> f64 {
 
 impl Load {
     /// Nothing known, nothing sent.
-    pub const IDLE: Self = Self { in_flight: 0, backlog: Backlog::NONE, slowness: 1.0, seen: Instant::START };
+    pub const IDLE: Self =
+        Self { in_flight: 0, backlog: Backlog::NONE, slowness: 1.0, seen: Instant::START, others: None };
+
+    /// It said this of others.
+    pub fn hear(&mut self, others: Others) {
+        self.others = Some(others);
+    }
+
+    /// What it said of others.
+    pub const fn others(&self) -> Option<Others> {
+        self.others
+    }
+
+    /// Calls there, this router's and others', and how many it works on at once.
+    fn occupied(&self, slots: f64, now: Instant) -> (f64, f64) {
+        let own = f64::from(self.in_flight);
+        let Some(others) = self.others else { return (own, slots) };
+        let n = own + others.calls(now);
+        (n, if others.full(now) { slots.min(n.max(1.0)) } else { slots })
+    }
 
     /// How much slower than its pool it is taken to be: what was seen, forgotten over a minute, so that a slow
     /// endpoint is tried again.
@@ -139,16 +186,17 @@ impl Load {
 
     /// Expected seconds before the prefill of one more call begins, where a call holds its slot for `hold_s`.
     pub fn wait_s(&self, stretch: f64, slots: f64, hold_s: f64, now: Instant) -> f64 {
-        self.backlog_s(stretch, now) + slot_wait_s(f64::from(self.in_flight), slots, hold_s)
+        let (n, slots) = self.occupied(slots, now);
+        self.backlog_s(stretch, now) + slot_wait_s(n, slots, hold_s)
     }
 
     /// What it comes to, to send the job here. `warm` if its prefix is here.
     #[inline]
     pub fn glance(&self, job: &Job, warm: bool) -> Glance {
-        let n = f64::from(self.in_flight);
+        let (n, slots) = self.occupied(job.slots, job.now);
         let pace = self.pace(job.now);
         let backlog_s = self.backlog.seconds(job.stretch * pace, 1.0, job.now);
-        let wait_s = backlog_s + slot_wait_s(n, job.slots, job.hold_s);
+        let wait_s = backlog_s + slot_wait_s(n, slots, job.hold_s);
         let prefill_s = if warm { job.warm_s } else { job.full_s } * job.stretch * pace;
         let ttft_s = wait_s + job.base_s * pace + prefill_s;
         // The next turn saves the same again, if there is one.

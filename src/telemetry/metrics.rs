@@ -63,6 +63,11 @@ struct EventLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PoolLabels {
+    pool: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabels {
     to: &'static str,
 }
@@ -95,6 +100,8 @@ pub(super) struct Metrics {
     offers: Vec<OfferSeries>,
     /// By pool: unreadable, late.
     dropped: Vec<[Gauge; 2]>,
+    /// By pool.
+    polls_failed: Vec<Counter>,
     transitions: Family<StateLabels, Counter>,
     pub(super) unresolved: Counter,
     open: Gauge,
@@ -115,6 +122,7 @@ impl Metrics {
         let seconds = class_series(&mut registry, catalog);
         let offers = offer_series(&mut registry, catalog);
         let dropped = event_series(&mut registry, catalog);
+        let polls_failed = poll_series(&mut registry, catalog);
         let transitions = Family::default();
         registry.register(
             "pool_transitions",
@@ -141,6 +149,7 @@ impl Metrics {
             seconds,
             offers,
             dropped,
+            polls_failed,
             transitions,
             unresolved,
             open,
@@ -186,6 +195,12 @@ impl Metrics {
 
     pub(super) fn transition(&self, t: &Transition) {
         self.transitions.get_or_create(&StateLabels { to: t.to }).inc();
+    }
+
+    pub(super) fn poll_failed(&self, pool: PoolId) {
+        if let Some(series) = self.polls_failed.get(pool.index()) {
+            series.inc();
+        }
     }
 
     pub(super) fn events_dropped(&self, pool: PoolId, unreadable: u64, late: u64) {
@@ -247,6 +262,18 @@ fn event_series(registry: &mut Registry, catalog: &Catalog) -> Vec<[Gauge; 2]> {
         ["unreadable", "late"]
             .map(|kind| dropped.get_or_create_owned(&EventLabels { pool: pool.name.to_string(), kind }))
     };
+    catalog.pools.iter().map(series).collect()
+}
+
+fn poll_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Counter> {
+    let failed = Family::<PoolLabels, Counter>::default();
+    registry.register(
+        "polls_failed",
+        "Engines that were asked how busy they are and did not say",
+        failed.clone(),
+    );
+    let series =
+        |pool: &crate::domain::Pool| failed.get_or_create_owned(&PoolLabels { pool: pool.name.to_string() });
     catalog.pools.iter().map(series).collect()
 }
 

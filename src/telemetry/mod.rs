@@ -13,7 +13,7 @@ pub use log::{LogSink, LogWriter};
 
 use crate::call::Record;
 use crate::clock::Clock;
-use crate::domain::{CallFacts, CallId, Catalog, PoolId, Refusal};
+use crate::domain::{CallFacts, CallId, Catalog, Failure, PoolId, Refusal};
 use crate::fleet::Transition;
 
 use metrics::Metrics;
@@ -63,6 +63,13 @@ impl Telemetry {
     /// How many events of a pool's streams were not handed on, since the start: unreadable ones, and late ones.
     pub fn events_dropped(&self, pool: PoolId, unreadable: u64, late: u64) {
         self.metrics.events_dropped(pool, unreadable, late);
+    }
+
+    /// A pool's engine did not say how busy it is.
+    pub fn poll_failed(&self, catalog: &Catalog, pool: PoolId, failure: &Failure) {
+        self.metrics.poll_failed(pool);
+        let name = &*catalog.pool(pool).name;
+        tracing::debug!(pool = name, kind = failure.kind.name(), "no word of load: {}", failure.message);
     }
 
     /// All metrics in the text format of Prometheus (OpenMetrics 1.0). `open` is the number of calls under way.

@@ -19,7 +19,8 @@ use futures_util::Stream;
 use smallvec::SmallVec;
 
 use crate::domain::{
-    Address, Answer, AttemptNo, CallId, Delta, Duration, Failure, Request, SessionKey, Usage,
+    Address, Answer, Aside, AttemptNo, CallId, Delta, Duration, EngineLoad, Failure, FailureKind, Request,
+    SessionKey, Usage,
 };
 
 /// A seam: something that can carry out an attempt. Chosen per pool at start-up, called once an attempt.
@@ -27,6 +28,16 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// Sends the request and returns as soon as the answer has begun: with the whole answer for a unary call, with
     /// the open stream (headers seen and found right) for a streamed one.
     fn call(&self, attempt: Attempt) -> Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+    /// How busy the engine there says it is, where the pool's engines are asked.
+    fn load(
+        &self,
+        address: Arc<Address>,
+    ) -> Pin<Box<dyn Future<Output = Result<EngineLoad, Failure>> + Send>> {
+        let _ = address;
+        let failure = Failure::new(FailureKind::Unsupported, "this kind of pool is not asked how busy it is");
+        Box::pin(std::future::ready(Err(failure)))
+    }
 
     /// Do its streams share connections, so that one that is not read could hold up others? Then a slow client's
     /// stream is cut soon after its buffer is full; else the upstream is made to wait for a while.
@@ -98,6 +109,8 @@ pub struct Whole {
     pub body: WholeBody,
     /// What the upstream counted, or our estimate.
     pub usage: Usage,
+    /// What its head said beside.
+    pub aside: Option<Box<Aside>>,
 }
 
 /// The body of a whole answer. `Bytes` if and only if the upstream speaks the dialect of the request.
@@ -110,9 +123,9 @@ pub enum WholeBody {
 }
 
 /// The pieces of a streamed answer. It ends (`None`) only after the dialect's own end was seen: a stream that stops
-/// without one yields `Err` with [`FailureKind::Truncated`](crate::domain::FailureKind::Truncated) or `Disconnected`.
-/// After an `Err` nothing follows.
-pub struct Pieces(pub Pin<Box<dyn Stream<Item = Result<Piece, Failure>> + Send>>);
+/// without one yields `Err` with [`FailureKind::Truncated`] or `Disconnected`.
+/// After an `Err` nothing follows. With it comes what its head said beside.
+pub struct Pieces(pub Pin<Box<dyn Stream<Item = Result<Piece, Failure>> + Send>>, pub Option<Box<Aside>>);
 
 impl fmt::Debug for Pieces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

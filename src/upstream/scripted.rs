@@ -93,18 +93,19 @@ impl Upstream for Scripted {
             let mut steps = script.0.into_iter();
             match play(&mut steps).await {
                 Happening::Whole(usage) => {
-                    Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer()), usage }))
+                    Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer()), usage, aside: None }))
                 }
                 Happening::Fail(failure) => Err(failure),
                 Happening::Open | Happening::Content | Happening::End(_) | Happening::Silence => {
-                    Ok(Reply::Stream(Pieces(Box::pin(stream::unfold(steps, |mut steps| async move {
+                    let pieces = stream::unfold(steps, |mut steps| async move {
                         match play(&mut steps).await {
                             Happening::End(usage) if usage == Usage::default() => None,
                             Happening::End(usage) => Some((Ok(last(usage)), Vec::new().into_iter())),
                             Happening::Fail(failure) => Some((Err(failure), steps)),
                             _ => Some((Ok(content()), steps)),
                         }
-                    })))))
+                    });
+                    Ok(Reply::Stream(Pieces(Box::pin(pieces), None)))
                 }
             }
         })

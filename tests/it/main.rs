@@ -8,6 +8,7 @@
 )]
 
 mod back_to_back;
+mod beside;
 mod config;
 mod failover;
 mod flow;

@@ -248,7 +248,10 @@ async fn read(reader: &mut OwnedReadHalf) -> Option<Asked> {
     loop {
         if let Some(end) = all.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&all[..end]).to_ascii_lowercase();
-            let length = head.split("content-length: ").nth(1)?.lines().next()?.parse::<usize>().ok()?;
+            let length = match head.split("content-length: ").nth(1) {
+                Some(length) => length.lines().next()?.parse::<usize>().ok()?,
+                None => 0,
+            };
             if all.len() >= end + 4 + length {
                 let body = String::from_utf8_lossy(&all[end + 4..]).into_owned();
                 return Some(Asked { body });

@@ -14,8 +14,11 @@ use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
 use crate::config::settings::UpstreamSettings;
 use crate::discover::{self, DnsName};
-use crate::domain::{Address, ContactWindow, EnginePrior, Grants, Pool, Quota, Reach, Tenure, Timestamp};
+use crate::domain::{
+    Address, ContactWindow, EnginePrior, Grants, Pool, Quota, Reach, SaidGrants, Tenure, Timestamp,
+};
 use crate::engine;
+use crate::probe;
 use crate::upstream::{grpc, openai, simulated};
 
 /// A pool with more endpoints than this is a mistake, or several pools.
@@ -29,11 +32,15 @@ const ROUND_TRIP_METERED: Duration = Duration::from_millis(60);
 const RESOLVE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const RESOLVE_USUAL: Duration = Duration::from_secs(30);
 
+/// Engines' metrics: more often is work for the engine, and after ten seconds a report is too old to be used.
+const POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10);
+const POLL_USUAL: Duration = Duration::from_secs(1);
+
 /// A SYN that is not answered in this time will not be: the network retries after a second, we go elsewhere.
 const CONNECT_USUAL: Duration = Duration::from_millis(500);
 
 /// Keys of a pool that only some kinds know.
-const KEYS_BY_KIND: [(&str, &[PoolKind]); 13] = [
+const KEYS_BY_KIND: [(&str, &[PoolKind]); 15] = [
     ("engine", &[PoolKind::Simulated]),
     ("door", &[PoolKind::Simulated]),
     ("answer_tokens", &[PoolKind::Simulated]),
@@ -46,6 +53,8 @@ const KEYS_BY_KIND: [(&str, &[PoolKind]); 13] = [
     ("connect", &[PoolKind::Openai, PoolKind::Grpc]),
     ("flavour", &[PoolKind::Openai]),
     ("base_path", &[PoolKind::Openai]),
+    ("metrics", &[PoolKind::Openai]),
+    ("metrics_every", &[PoolKind::Openai]),
     ("egress_proxy", &[PoolKind::Openai]),
 ];
 
@@ -69,6 +78,7 @@ pub(super) struct Lowered {
     pub pool: Pool,
     pub upstream: UpstreamSettings,
     pub endpoints: discover::Endpoints,
+    pub probe: Option<probe::Settings>,
 }
 
 /// What the settings of every pool over a network have in common.
@@ -120,7 +130,7 @@ impl Lower<'_> {
             engine_prior: expected(engine_prior, raw.expect.as_ref()),
             name,
         };
-        Lowered { pool, upstream, endpoints }
+        Lowered { pool, upstream, endpoints, probe: self.probe(raw) }
     }
 
     fn keys_of_the_kind(&mut self, pool: &raw::Pool) {
@@ -175,6 +185,10 @@ impl Lower<'_> {
             requests_per_minute: rate(raw.requests_per_minute.as_ref()),
             tokens_per_minute: rate(raw.tokens_per_minute.as_ref()),
             quota,
+            said: match raw.from_headers {
+                Some(false) => SaidGrants::Ignored,
+                Some(true) | None => SaidGrants::Heeded,
+            },
         }
     }
 
@@ -244,13 +258,16 @@ impl Lower<'_> {
     fn openai(&mut self, raw: &raw::Pool) -> openai::Settings {
         for (key, text, sound) in [
             ("base_path", &raw.base_path, is_path as fn(&str) -> bool),
+            ("metrics", &raw.metrics, is_path),
             ("egress_proxy", &raw.egress_proxy, is_proxy),
         ] {
             let Some(text) = text.as_ref().filter(|text| !sound(&text.value)) else { continue };
             self.hide_password(text);
             let problem = self.error(text.span.clone(), format!("this is no `{key}`"));
             problem.help = Some(match key {
-                "base_path" => "it begins with `/`, for example \"/v1\", without `?` and `#`".to_owned(),
+                "base_path" | "metrics" => {
+                    "it begins with `/`, for example \"/v1\", without `?` and `#`".to_owned()
+                }
                 _ => "it is `http://host:port`, without user and password".to_owned(),
             });
         }
@@ -258,6 +275,7 @@ impl Lower<'_> {
         let settings = openai::Settings {
             flavour: raw.flavour.unwrap_or_default(),
             base_path: raw.base_path.as_ref().map(|path| path.value.clone()),
+            metrics: raw.metrics.as_ref().map(|path| path.value.clone()),
             key,
             ca_pem,
             proxy: raw.egress_proxy.as_ref().map(|proxy| proxy.value.clone()),
@@ -365,6 +383,23 @@ impl Lower<'_> {
             self.error(every.span.clone(), "expected a time from 1s to 1h");
         }
         every.value
+    }
+
+    /// How its engines are asked how busy they are.
+    fn probe(&mut self, raw: &raw::Pool) -> Option<probe::Settings> {
+        let every = raw.metrics_every.as_ref().map_or(POLL_USUAL, |every| every.value);
+        if !POLL.contains(&every) {
+            self.error(raw.place.key("metrics_every"), "expected a time from 100ms to 10s");
+        }
+        match &raw.metrics {
+            Some(_) => Some(probe::Settings { every }),
+            None if raw.metrics_every.is_some() => {
+                let problem = self.error(raw.place.key("metrics_every"), "there is no `metrics` to ask for");
+                problem.help = Some("add `metrics = \"/metrics\"`".to_owned());
+                None
+            }
+            None => None,
+        }
     }
 
     fn reachable(&mut self, raw: &raw::Pool, text: &At<String>, origin: &Origin) {

@@ -15,7 +15,7 @@ use crate::config::settings::{Limits, Listen, Log, Simulate, UpstreamSettings};
 use crate::domain::{AskKind, Catalog, Offer, PoolId, Tenant};
 use crate::edge::auth;
 use crate::policy::Policy;
-use crate::{discover, fleet, flow};
+use crate::{discover, fleet, flow, probe};
 
 /// A [`PoolId`] is 16 bits; a decision looks at every pool.
 const POOLS_MAX: usize = 256;
@@ -35,6 +35,7 @@ pub(in crate::config) struct Parts {
     pub routing: fleet::Settings,
     pub upstreams: Vec<UpstreamSettings>,
     pub endpoints: Vec<discover::Endpoints>,
+    pub probes: Vec<Option<probe::Settings>>,
     pub limits: Limits,
     pub flow: flow::Settings,
     pub log: Log,
@@ -64,7 +65,7 @@ impl Lower<'_> {
         let default_class = self.default_class(file, &classes);
         let mut models = self.models(file);
         let (mut pools, mut offers): (Vec<_>, Vec<Offer>) = Default::default();
-        let (mut upstreams, mut endpoints): (Vec<_>, Vec<_>) = Default::default();
+        let (mut upstreams, mut endpoints, mut probes): (Vec<_>, Vec<_>, Vec<_>) = Default::default();
         let mut seen = BTreeMap::new();
         for (i, raw) in file.pool.iter().take(POOLS_MAX).enumerate() {
             self.fresh(&mut seen, "pool", &raw.name);
@@ -73,6 +74,7 @@ impl Lower<'_> {
             pools.push(lowered.pool);
             upstreams.push(lowered.upstream);
             endpoints.push(lowered.endpoints);
+            probes.push(lowered.probe);
         }
         let catalog = Catalog { pools, offers, models, classes, tenants, default_class };
         Parts {
@@ -83,6 +85,7 @@ impl Lower<'_> {
             routing: self.routing(file),
             upstreams,
             endpoints,
+            probes,
             limits: self.limits(file.limits.as_ref()),
             flow: self.flow(file.limits.as_ref()),
             log: self.log(file.log.as_ref()),

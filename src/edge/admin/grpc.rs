@@ -202,6 +202,12 @@ fn endpoint_to_wire(endpoint: EndpointStatus) -> v1::EndpointStatus {
         state: state(endpoint.state).into(),
         in_flight: endpoint.in_flight,
         queued_work_s: endpoint.work_s,
+        report: endpoint.report.map(|(load, age_s)| v1::EngineReport {
+            running: load.running,
+            waiting: load.waiting,
+            kv_used: load.kv_permille.map(|kv| f64::from(kv) / 1000.0),
+            age: Duration::try_from_secs_f64(age_s).ok().and_then(|age| age.try_into().ok()),
+        }),
     }
 }
 

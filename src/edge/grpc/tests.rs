@@ -177,7 +177,7 @@ fn bill() -> Bill {
 fn whole(answer: Answer) -> Answered<Relay> {
     Answered::Whole {
         head: head(),
-        whole: Whole { body: WholeBody::Canonical(answer), usage: bill().usage },
+        whole: Whole { body: WholeBody::Canonical(answer), usage: bill().usage, aside: None },
         bill: bill(),
     }
 }

@@ -168,7 +168,7 @@ fn bill() -> Bill {
 }
 
 fn whole(body: WholeBody) -> Answered<Feed> {
-    Answered::Whole { head: head(), whole: Whole { body, usage: bill().usage }, bill: bill() }
+    Answered::Whole { head: head(), whole: Whole { body, usage: bill().usage, aside: None }, bill: bill() }
 }
 
 fn bytes(text: &'static str) -> Answered<Feed> {

@@ -250,7 +250,7 @@ fn whole(decoded: Result<(Answer, Option<Usage>), String>, attempt: &Attempt) ->
     let (answer, usage) =
         decoded.map_err(|what| Failure::new(FailureKind::BadResponse, what).with_status(200))?;
     let usage = usage.unwrap_or_else(|| estimated(&answer, attempt));
-    Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer), usage }))
+    Ok(Reply::Whole(Whole { body: WholeBody::Canonical(answer), usage, aside: None }))
 }
 
 /// A count for an answer that came without: four bytes of text a token.

@@ -27,7 +27,7 @@ enum State {
 
 /// The pieces of `events`; holds `lane` until the end.
 pub(super) fn of(events: Streaming<v1::GenerateEvent>, lane: Lane) -> Pieces {
-    Pieces(Box::pin(pieces(State::Open(Box::new(Open { events, _lane: lane })))))
+    Pieces(Box::pin(pieces(State::Open(Box::new(Open { events, _lane: lane })))), None)
 }
 
 fn pieces(state: State) -> impl Stream<Item = Result<Piece, Failure>> + Send {

@@ -12,15 +12,19 @@ use tokio::time::{Sleep, sleep};
 
 use super::exchange::{Body, Response};
 use super::head::{ContentType, Head};
+use crate::dialect::engine_load::of_page;
 use crate::dialect::openai::{
     Form, RAW_MAX, Relay, Step, Terms, choices, decode_error, decode_inner_error, decode_whole, relay_whole,
 };
 use crate::domain::request::Ask;
-use crate::domain::{Answer, Body as Asked, Failure, FailureKind, Request, Usage};
+use crate::domain::{Answer, Aside, Body as Asked, EngineLoad, Failure, FailureKind, Request, Usage};
 use crate::upstream::{Attempt, Dropped, Piece, PieceBody, Pieces, Reply, Whole, WholeBody};
 
 /// No whole answer is larger: 2048 embeddings of 3072 numbers are about 64 MB as JSON.
 const WHOLE_MAX: usize = 64 * 1024 * 1024;
+
+/// No page of metrics is longer: vLLM's is about 100 KiB.
+const PAGE_MAX: usize = 1024 * 1024;
 
 /// How long a stream may stay open after its answer is whole. Some servers never send `[DONE]`.
 const DONE_GRACE: Duration = Duration::from_millis(500);
@@ -34,7 +38,7 @@ pub(super) async fn read(
     attempt: &Attempt,
     drops: &Arc<Drops>,
 ) -> Result<Reply, Failure> {
-    let Response { head, body } = response;
+    let Response { mut head, body } = response;
     if head.status != OK {
         return Err(refused(head, body).await);
     }
@@ -42,12 +46,27 @@ pub(super) async fn read(
         return Err(wrong("the answer is encoded, which was not asked for"));
     }
     match (attempt.request.stream, head.content) {
-        (true, ContentType::Events) => Ok(Reply::Stream(pieces(body, attempt, Arc::clone(drops)))),
+        (true, ContentType::Events) => {
+            Ok(Reply::Stream(Pieces(pieces(body, attempt, Arc::clone(drops)), head.aside.take())))
+        }
         (true, ContentType::Json) => Err(unstreamed(body).await),
-        (false, ContentType::Json | ContentType::None) => whole(body, attempt).await.map(Reply::Whole),
+        (false, ContentType::Json | ContentType::None) => {
+            whole(body, attempt, head.aside.take()).await.map(Reply::Whole)
+        }
         (true, _) => Err(wrong("a stream was asked for, and the answer is none")),
         (false, _) => Err(wrong("JSON was asked for, and the answer is none")),
     }
+}
+
+/// A page of metrics. Any other answer is no page, and a redirect is not followed.
+pub(super) async fn load(response: Response) -> Result<EngineLoad, Failure> {
+    let Response { head, body } = response;
+    if head.status != OK || head.encoded {
+        let failure = Failure::new(FailureKind::BadResponse, "there is no page of metrics");
+        return Err(failure.with_status(head.status));
+    }
+    let page = collect(body, PAGE_MAX).await.map_err(|(failure, _)| failure)?;
+    of_page(&page).ok_or_else(|| wrong("no metric of an engine is on the page"))
 }
 
 fn wrong(why: &str) -> Failure {
@@ -62,6 +81,7 @@ async fn refused(head: Head, body: Body) -> Failure {
         Err((_, start)) => start,
     };
     let mut failure = decode_error(head.status, &bytes);
+    failure.aside = head.aside;
     let waits = matches!(
         failure.kind,
         FailureKind::RateLimited | FailureKind::Overloaded | FailureKind::QuotaExhausted
@@ -115,7 +135,7 @@ fn joined(first: Bytes, all: BytesMut) -> Bytes {
     if all.is_empty() { first } else { all.freeze() }
 }
 
-async fn whole(body: Body, attempt: &Attempt) -> Result<Whole, Failure> {
+async fn whole(body: Body, attempt: &Attempt, aside: Option<Box<Aside>>) -> Result<Whole, Failure> {
     let bytes = collect(body, WHOLE_MAX).await.map_err(|(failure, _)| failure)?;
     let request = &attempt.request;
     let own_input = u64::from(request.input_tokens);
@@ -125,7 +145,7 @@ async fn whole(body: Body, attempt: &Attempt) -> Result<Whole, Failure> {
         Asked::OpenAi(_) => WholeBody::Bytes(relayed),
         Asked::Canonical(_) => WholeBody::Canonical(canonical(request, &bytes)?),
     };
-    Ok(Whole { body, usage })
+    Ok(Whole { body, usage, aside })
 }
 
 fn canonical(request: &Request, bytes: &[u8]) -> Result<Answer, Failure> {
@@ -173,7 +193,7 @@ impl Drop for Open {
     }
 }
 
-fn pieces(body: Body, attempt: &Attempt, drops: Arc<Drops>) -> Pieces {
+fn pieces(body: Body, attempt: &Attempt, drops: Arc<Drops>) -> Pin<Box<Open>> {
     let request = &attempt.request;
     let form = match &request.body {
         Asked::OpenAi(_) => Form::Bytes,
@@ -187,7 +207,7 @@ fn pieces(body: Body, attempt: &Attempt, drops: Arc<Drops>) -> Pieces {
         own_input: u64::from(request.input_tokens),
         form,
     });
-    Pieces(Box::pin(Open { body: Some(body), relay, form, grace: None, end: None, drops }))
+    Box::pin(Open { body: Some(body), relay, form, grace: None, end: None, drops })
 }
 
 /// A stream under way. The connection is closed with the last piece, unless the body was read to its end and the

@@ -4,8 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
 use super::chunks::Chunks;
+use crate::dialect::engine_load::of_header;
+use crate::dialect::rate_limit;
 use crate::dialect::retry_after::retry_after;
-use crate::domain::{Duration, Failure, FailureKind};
+use crate::domain::{Aside, Duration, Failure, FailureKind};
 
 /// What we need of a head.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Head {
     pub(super) retry_after: Option<Duration>,
     /// The connection can be used again.
     pub(super) persistent: bool,
+    /// What it says beside the answer.
+    pub(super) aside: Option<Box<Aside>>,
 }
 
 /// What a body is.
@@ -56,8 +60,10 @@ impl Head {
             encoded: false,
             retry_after: None,
             persistent: http11,
+            aside: None,
         };
-        let (mut length, mut coding) = (None, None);
+        let mut rates = rate_limit::Reader::default();
+        let (mut length, mut coding, mut load) = (None, None, None);
         for Header { name, value } in response.headers.iter() {
             let is = |other: &str| name.eq_ignore_ascii_case(other);
             if is("content-length") {
@@ -76,8 +82,13 @@ impl Head {
                 head.encoded |= !value.eq_ignore_ascii_case(b"identity");
             } else if is("connection") {
                 head.persistent &= !has_token(value, b"close");
+            } else if is("endpoint-load-metrics") {
+                load = load.or_else(|| of_header(value));
+            } else {
+                rates.field(name, value);
             }
         }
+        head.aside = Aside { allowances: rates.finish(), load }.boxed();
         if status != 200 {
             head.retry_after = retry_after(&fields(response.headers));
         }

@@ -27,7 +27,7 @@ use self::connect::Dial;
 use self::exchange::{Lost, Response, exchange};
 use self::pool::Pool;
 use super::{Attempt, Dropped, Reply, Upstream};
-use crate::domain::{Duration, Failure, FailureKind};
+use crate::domain::{Address, Duration, EngineLoad, Failure, FailureKind};
 
 /// What an operator may set for the connections to one pool.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub flavour: Flavour,
     /// Path before `/chat/completions`; absent is the flavour's own (`/v1`, `/api/v1`, `/openai/v1`).
     pub base_path: Option<String>,
+    /// Path of its engines' page of metrics; absent does not ask for it.
+    pub metrics: Option<String>,
     /// The key at the provider; absent sends none.
     pub key: Option<SecretString>,
     /// Where the key goes; absent is the flavour's own.
@@ -63,6 +65,7 @@ impl Default for Settings {
         Self {
             flavour: Flavour::Generic,
             base_path: None,
+            metrics: None,
             key: None,
             auth: None,
             ask_usage: true,
@@ -126,12 +129,16 @@ impl OpenAi {
 }
 
 impl Shared {
-    async fn send(&self, attempt: &Attempt) -> Result<Response, Failure> {
-        let Some(place) = self.pool.place(&attempt.address) else {
-            let text = format!("`{}` is not an address that can be dialled", attempt.address.origin);
+    async fn send(
+        &self,
+        address: &Arc<Address>,
+        write: impl FnOnce(&connect::Target) -> request::Outgoing,
+    ) -> Result<Response, Failure> {
+        let Some(place) = self.pool.place(address) else {
+            let text = format!("`{}` is not an address that can be dialled", address.origin);
             return Err(Failure::new(FailureKind::Connect, text));
         };
-        let request = self.requests.write(&place.target, attempt);
+        let request = write(&place.target);
         if let Some(rested) = place.wake() {
             match exchange(rested, &request).await {
                 // It died while it rested. What was never sent is not an attempt.
@@ -148,8 +155,20 @@ impl Upstream for OpenAi {
     fn call(&self, attempt: Attempt) -> Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let response = shared.send(&attempt).await?;
+            let write = |target: &connect::Target| shared.requests.write(target, &attempt);
+            let response = shared.send(&attempt.address, write).await?;
             answer::read(response, &attempt, &shared.drops).await
+        })
+    }
+
+    fn load(
+        &self,
+        address: Arc<Address>,
+    ) -> Pin<Box<dyn Future<Output = Result<EngineLoad, Failure>> + Send>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let response = shared.send(&address, |target| shared.requests.ask_load(target)).await?;
+            answer::load(response).await
         })
     }
 

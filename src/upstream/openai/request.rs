@@ -36,6 +36,8 @@ pub(super) struct Writer {
     ask_usage: bool,
     /// Chat, completions, embeddings.
     paths: [PathAndQuery; 3],
+    /// The page of metrics, where it is asked for.
+    metrics: Option<PathAndQuery>,
     key: Option<(HeaderName, HeaderValue)>,
     /// A proxy stands between.
     proxied: bool,
@@ -72,6 +74,12 @@ impl Writer {
             ask_usage: settings.ask_usage,
             paths: [path("/chat/completions")?, path("/completions")?, path("/embeddings")?],
             key: key.map(|value| (name, value)),
+            metrics: settings
+                .metrics
+                .as_deref()
+                .map(PathAndQuery::try_from)
+                .transpose()
+                .map_err(|e| SettingsError::Path(e.to_string()))?,
             proxied,
         })
     }
@@ -85,17 +93,13 @@ impl Writer {
             AskKind::Completion => completions,
             AskKind::Embed => embeddings,
         };
-        // A proxy that is asked in plain text reads the whole address.
-        let scheme = if self.proxied && !target.encrypted { "http://" } else { "" };
-        let authority = &*target.authority;
-        let mut head = Vec::with_capacity(HEAD);
+        let mut head = self.begin(b"POST ", path, target);
         let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
-        put(&[b"POST ", scheme.as_bytes()]);
-        if !scheme.is_empty() {
-            put(&[authority.as_bytes()]);
-        }
-        put(&[path.as_str().as_bytes(), b" HTTP/1.1\r\nhost: ", authority.as_bytes()]);
         put(&[FIXED, accept(attempt).as_bytes()]);
+        if self.metrics.is_some() {
+            // vLLM says how busy it is with an answer if it is asked so.
+            put(&[b"\r\nendpoint-load-metrics-format: TEXT"]);
+        }
         for (name, value) in &attempt.request.forward {
             // A value that no header may hold is the client's, and tracing is not worth a failed call.
             if HeaderValue::from_str(value).is_ok() {
@@ -107,6 +111,35 @@ impl Writer {
         }
         put(&[b"\r\ncontent-length: ", body.len().to_string().as_bytes(), b"\r\n\r\n"]);
         Outgoing { head, body }
+    }
+
+    /// Asks for the page of metrics.
+    pub(super) fn ask_load(&self, target: &Target) -> Outgoing {
+        let root = PathAndQuery::from_static("/metrics");
+        let mut head = self.begin(b"GET ", self.metrics.as_ref().unwrap_or(&root), target);
+        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+        put(&[b"\r\nuser-agent: gridtie/", env!("CARGO_PKG_VERSION").as_bytes()]);
+        put(&[b"\r\naccept-encoding: identity\r\naccept: text/plain"]);
+        if let Some((name, value)) = &self.key {
+            put(&[b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()]);
+        }
+        put(&[b"\r\n\r\n"]);
+        Outgoing { head, body: Bytes::new() }
+    }
+
+    /// A head up to its `Host`.
+    fn begin(&self, method: &[u8], path: &PathAndQuery, target: &Target) -> Vec<u8> {
+        // A proxy that is asked in plain text reads the whole address.
+        let scheme = if self.proxied && !target.encrypted { "http://" } else { "" };
+        let authority = target.authority.as_bytes();
+        let mut head = Vec::with_capacity(HEAD);
+        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+        put(&[method, scheme.as_bytes()]);
+        if !scheme.is_empty() {
+            put(&[authority]);
+        }
+        put(&[path.as_str().as_bytes(), b" HTTP/1.1\r\nhost: ", authority]);
+        head
     }
 
     fn body(&self, attempt: &Attempt) -> Bytes {

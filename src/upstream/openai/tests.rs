@@ -1,3 +1,4 @@
+mod beside;
 mod fake;
 mod reuse;
 

@@ -57,10 +57,11 @@ impl Answering {
         // The head of the answer travels as soon as the request is accepted.
         tokio::time::sleep(self.delay).await;
         let telling = Telling { answering: self, steps: 0, cached: 0, over: false };
-        Ok(Reply::Stream(Pieces(Box::pin(stream::unfold(telling, |mut telling| async move {
+        let pieces = stream::unfold(telling, |mut telling| async move {
             let piece = telling.next().await?;
             Some((piece, telling))
-        })))))
+        });
+        Ok(Reply::Stream(Pieces(Box::pin(pieces), None)))
     }
 
     async fn whole(mut self) -> Result<Whole, Failure> {
@@ -86,7 +87,7 @@ impl Answering {
                 (self.usage(cached, self.script.steps()), answer)
             }
         };
-        Ok(Whole { body: WholeBody::Canonical(answer), usage })
+        Ok(Whole { body: WholeBody::Canonical(answer), usage, aside: None })
     }
 
     /// The next thing that the pool would put on the wire, given that `steps` were told: at the pool's end, not ours.

@@ -30,7 +30,7 @@ use crate::dialect::FieldError;
 use crate::dialect::openai::decode_request;
 use crate::domain::names::shown;
 use crate::domain::request::{Ask, Chat, Format};
-use crate::domain::{Body, Duration, Failure, FailureKind};
+use crate::domain::{Allowances, Body, Duration, Failure, FailureKind};
 use crate::engine::draw::mix;
 use crate::engine::{Door, Gate, Job, Load, Passage, told};
 
@@ -100,6 +100,11 @@ impl Simulated {
     /// Would a connection be taken now?
     pub fn reachable(&self) -> bool {
         self.0.gate().reachable(self.0.clock.now())
+    }
+
+    /// What is left of its limits, as a provider would say.
+    pub fn left(&self) -> Allowances {
+        self.0.gate().left(self.0.clock.mono())
     }
 
     /// How busy each endpoint is.
