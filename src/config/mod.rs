@@ -111,6 +111,7 @@ pub fn load_str(
         limits: parts.limits,
         flow: parts.flow,
         log: parts.log,
+        records: parts.records,
         drain_grace: parts.drain_grace,
         simulate: parts.simulate,
         warnings,

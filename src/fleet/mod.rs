@@ -9,6 +9,7 @@ mod decide;
 pub mod decision;
 pub mod explain;
 mod prefixes;
+mod record;
 mod rivals;
 mod sessions;
 mod settings;

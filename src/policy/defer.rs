@@ -9,7 +9,7 @@ use super::{CallView, Candidate};
 use crate::domain::{Duration, Instant};
 
 /// What an operator may set about waiting for better prices.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     /// The first bid, as a share of what the cheapest provider charges. 0 waits for free capacity as long as it can;
     /// 1 never waits.
@@ -25,6 +25,9 @@ impl Default for Settings {
         Self { first_bid: 0.4, reserve: 3.0, reserve_share: 0.1 }
     }
 }
+
+/// What such a call waits for, for people.
+pub const REASON: &str = "a better price";
 
 /// The share of the time to wait after which it is asked again: eight looks and a few more at the end.
 const LOOKS: u32 = 8;
