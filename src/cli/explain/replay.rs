@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,19 +29,30 @@ enum Which {
 }
 
 /// What is wrong with what was given: for people, with the place and what to do about it.
-type Bad = String;
+pub(super) type Bad = String;
 
 /// Makes the decisions again and says what came of it.
 pub(super) fn run(what: &str, what_if: &WhatIf, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let (path, which) = parse(what);
-    let mut told = Told::new(what_if, which);
-    match told.read(&path) {
-        Ok(()) => told.tell(&path, out),
+    match replayed(what, what_if) {
+        Ok((text, same)) => {
+            out.write_all(&text)?;
+            Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Err(bad) => {
-            writeln!(out, "error: {bad}")?;
+            writeln!(io::stderr(), "gridtie: {bad}")?;
             Ok(ExitCode::from(EXIT_CONFIG))
         }
     }
+}
+
+/// What is to be said, and whether every choice was the same again.
+pub(super) fn replayed(what: &str, what_if: &WhatIf) -> Result<(Vec<u8>, bool), Bad> {
+    let (path, which) = parse(what);
+    let mut told = Told::new(what_if, which);
+    told.read(&path)?;
+    let mut text = Vec::new();
+    told.tell(&path, &mut text).map_err(|e| e.to_string())?;
+    Ok((text, told.differ == 0))
 }
 
 /// `FILE`, `FILE:LINE` or `FILE:CALL`. A file that is there under the whole name is meant as a whole.
@@ -190,7 +201,7 @@ impl<'a> Told<'a> {
         Ok(())
     }
 
-    fn tell(&self, path: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    fn tell(&self, path: &Path, out: &mut dyn Write) -> io::Result<()> {
         let all = self.which != Which::All || self.first.len() <= SHOWN_MAX;
         let shown = if all { &self.first } else { &self.differing };
         for one in shown {
@@ -213,7 +224,7 @@ impl<'a> Told<'a> {
                 self.moved.tell(self.what_if, out)?;
             }
         }
-        Ok(if self.differ == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(())
     }
 }
 

@@ -61,7 +61,7 @@ fn records_that_nobody_takes_are_dropped_and_counted() {
         Telemetry::new(&catalog(), LogWriter::memory()).with_records(Some(Records::new(log.clone(), 1.0)));
     let one = decision(1);
     let size = serde_json::to_string(&one).unwrap().len() + 1;
-    let fit = (8 << 20_usize).div_ceil(size);
+    let fit = (8_usize << 20).div_ceil(size);
     for _ in 0..fit + 5 {
         telemetry.decided(&one);
     }
