@@ -304,3 +304,14 @@ fn a_rule_that_remembers_is_recorded_and_not_replayed() {
     let read: DecisionRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
     assert_eq!(replay(&read, &WhatIf::default()), Err(CannotReplay::Remembers(Rule::RoundRobin)));
 }
+
+#[test]
+fn a_pool_that_had_no_endpoint_when_it_came_to_it_is_passed_over_again() {
+    let mut record = recorded();
+    for (i, went) in ["cheap", "dear", "(shed)"].into_iter().enumerate() {
+        let Standing::Eligible(eligible) = &mut record.offers[i].standing else { panic!("{record:?}") };
+        eligible.no_endpoint = true;
+        let again = replay(&record, &WhatIf::default()).unwrap();
+        assert_eq!((again.outcome.word(), again.chosen.as_deref()), (went, Some("own")));
+    }
+}
