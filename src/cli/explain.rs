@@ -50,7 +50,7 @@ pub struct Args {
     /// Things an offer must be able to do: tools, images, json, logprobs, n
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub needs: Vec<String>,
-    /// Decisions on record ([records] in a config) instead of a config: all of the file, one line, or one call (16 hex digits)
+    /// Decisions on record instead of a config: all of the file that `records` in a config names, one line of it, or one call (16 hex digits)
     #[arg(
         long,
         value_name = "FILE[:LINE|:CALL]",
