@@ -12,8 +12,8 @@ pub mod tokens;
 
 pub use line::Line;
 pub use mean::Mean;
-pub use offer::{Digest, FirstToken, OfferEstimate, Reading, nominal_work_s};
-pub use tail::Tail;
+pub use offer::{FirstToken, OfferEstimate, Reading, nominal_work_s};
+pub use tail::{Odds, Tail};
 
 /// How long estimates remember.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -1,7 +1,6 @@
 //! All that is estimated about one pool's service of one model.
 
-use std::borrow::Cow;
-
+use super::tail::Odds;
 use super::{Line, Mean, Settings, Tail};
 use crate::domain::{Duration, EnginePrior, Instant};
 
@@ -9,8 +8,9 @@ use crate::domain::{Duration, EnginePrior, Instant};
 #[derive(Clone, Debug)]
 pub struct OfferEstimate {
     at: Instant,
-    digest: Digest,
-    digested: Instant,
+    /// What the samples come to, and when that was worked out.
+    reading: Reading,
+    read_at: Instant,
     line: Line,
     tail: Tail,
     /// The same without silences. What a hung engine did not say is no reason to listen to it for longer.
@@ -27,20 +27,12 @@ const PREFILL_MIN_S: f64 = 1e-6;
 /// Fewer output tokens say nothing about the time per token.
 const TPOT_MIN_TOKENS: u64 = 8;
 
-/// A digest younger than this is as good as a new one: in half a second samples lose half a per cent of their weight.
+/// A reading younger than this is as good as a new one: in half a second samples lose half a per cent of their weight.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// The estimates as they are at one moment.
-#[derive(Clone, Debug)]
-pub struct Reading<'a> {
-    digest: Cow<'a, Digest>,
-    tail: &'a Tail,
-    came: &'a Tail,
-}
-
-/// What a decision reads, worked out once a sample instead of once a look.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Digest {
+/// The estimates as they are at one moment: what a decision reads, worked out once a sample instead of once a look.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Reading {
     /// Time to first token with no prompt and no queue, in seconds, network included.
     pub base_s: f64,
     /// Real seconds per second of nominal prefill work.
@@ -51,30 +43,21 @@ pub struct Digest {
     pub p_err: f64,
     /// Share of a warm prefix that is really found in the cache.
     pub hit: f64,
-    fade: f64,
-    prior_samples: f64,
-    came_prior: f64,
+    late: Odds,
+    /// So many times the expected is exceeded once in a hundred cases in which something comes at all.
+    p99: f64,
 }
 
-impl Reading<'_> {
+impl Reading {
     /// The probability that what is expected to take `expected_s` takes longer than `limit_s`.
+    #[inline]
     pub fn p_late(&self, limit_s: f64, expected_s: f64) -> f64 {
-        if limit_s <= 0.0 {
-            return 1.0;
-        }
-        self.tail.beyond(limit_s / expected_s.max(1e-6), self.digest.fade, self.digest.prior_samples)
+        if limit_s <= 0.0 { 1.0 } else { self.late.beyond(limit_s / expected_s.max(1e-6)) }
     }
 
     /// What `expected_s` becomes in all but one case of a hundred of those in which something comes at all.
     pub fn p99(&self, expected_s: f64) -> f64 {
-        expected_s * self.came.quantile(0.01, self.digest.fade, self.digest.came_prior)
-    }
-}
-
-impl std::ops::Deref for Reading<'_> {
-    type Target = Digest;
-    fn deref(&self) -> &Digest {
-        &self.digest
+        expected_s * self.p99
     }
 }
 
@@ -92,8 +75,8 @@ impl OfferEstimate {
         let anchor = nominal_work_s(prior, ANCHOR_TOKENS, 0.0);
         let mut new = Self {
             at: now,
-            digest: Digest::default(),
-            digested: now,
+            reading: Reading::default(),
+            read_at: now,
             line: Line::new(rtt_s + prior.ttft_base_s, anchor, settings.mean_samples),
             tail: Tail::default(),
             came: Tail::default(),
@@ -105,32 +88,46 @@ impl OfferEstimate {
         new
     }
 
+    /// What is believed, as of the last sample or the last [`Self::freshen`].
+    #[inline]
+    pub const fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// Sees to it that [`Self::reading`] is as of now, more or less.
+    #[inline]
+    pub fn freshen(&mut self, settings: &Settings, now: Instant) {
+        if now.since(self.read_at) >= FRESH {
+            self.refresh(settings, now);
+        }
+    }
+
     /// What is believed now.
-    pub fn read(&self, settings: &Settings, now: Instant) -> Reading<'_> {
-        let fresh = now.since(self.digested) < FRESH;
-        let digest =
-            if fresh { Cow::Borrowed(&self.digest) } else { Cow::Owned(self.digest_at(settings, now)) };
-        Reading { digest, tail: &self.tail, came: &self.came }
+    pub fn read(&self, settings: &Settings, now: Instant) -> Reading {
+        if now.since(self.read_at) < FRESH { self.reading.clone() } else { self.reading_at(settings, now) }
     }
 
-    /// Works the digest out again, so that reads in the next half second are cheap.
-    pub fn refresh(&mut self, settings: &Settings, now: Instant) {
-        self.digest = self.digest_at(settings, now);
-        self.digested = now;
+    #[cold]
+    fn refresh(&mut self, settings: &Settings, now: Instant) {
+        self.reading = self.reading_at(settings, now);
+        self.read_at = now;
     }
 
-    fn digest_at(&self, settings: &Settings, now: Instant) -> Digest {
+    fn reading_at(&self, settings: &Settings, now: Instant) -> Reading {
         let fade = settings.fade(now.secs_since(self.at));
         let (base_s, stretch) = self.line.solve(fade, settings);
-        Digest {
+        let odds = |tail: &Tail| {
+            let prior = settings.prior_weight(fade * tail.samples(), settings.tail_samples);
+            tail.odds(fade, prior)
+        };
+        Reading {
             base_s,
             stretch,
             tpot_s: self.tpot.value(fade, settings),
             p_err: self.errors.value(fade, settings),
             hit: self.hits.value(fade, settings),
-            fade,
-            prior_samples: settings.prior_weight(fade * self.tail.samples(), settings.tail_samples),
-            came_prior: settings.prior_weight(fade * self.came.samples(), settings.tail_samples),
+            late: odds(&self.tail),
+            p99: odds(&self.came).quantile(0.01),
         }
     }
 

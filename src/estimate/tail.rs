@@ -59,32 +59,62 @@ impl Tail {
         f64::from(self.above[0])
     }
 
+    /// The odds, where what was seen weighs `fade` of what it did and the prior counts as so many samples.
+    pub fn odds(&self, fade: f64, prior_samples: f64) -> Odds {
+        let (fade, n0) = (fade as f32, prior_samples as f32);
+        let each = 1.0 / (fade * self.above[0] + n0);
+        let mut odds = Odds([0.0; BUCKETS + 1]);
+        for ((odds, above), prior) in odds.0.iter_mut().zip(&self.above).zip(&self.prior) {
+            *odds = (fade * above + n0 * prior) * each;
+        }
+        odds
+    }
+}
+
+/// The probability of bucket i or above: a tail and its prior put together, for one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Odds([f32; BUCKETS + 1]);
+
+impl Default for Odds {
+    fn default() -> Self {
+        Self([0.0; BUCKETS + 1])
+    }
+}
+
+impl Odds {
     /// The probability that it takes more than `ratio` times what is expected.
-    pub fn beyond(&self, ratio: f64, fade: f64, prior_samples: f64) -> f64 {
+    #[inline]
+    pub fn beyond(&self, ratio: f64) -> f64 {
         let at = place(ratio);
         let bucket = at as u8;
-        let (i, part) = (usize::from(bucket), at - f32::from(bucket));
-        let between = |t: &[f32; BUCKETS + 1]| t[i] + part * (t[(i + 1).min(BUCKETS)] - t[i]);
-        let (fade, n0) = (fade as f32, prior_samples as f32);
-        f64::from((fade * between(&self.above) + n0 * between(&self.prior)) / (fade * self.above[0] + n0))
+        let (i, part) = (usize::from(bucket).min(BUCKETS - 1), at - f32::from(bucket));
+        f64::from(self.0[i] + part * (self.0[i + 1] - self.0[i]))
     }
 
     /// The ratio that is exceeded with probability `p` at most, to the next bucket's edge.
-    pub fn quantile(&self, p: f64, fade: f64, prior_samples: f64) -> f64 {
-        let (fade, n0) = (fade as f32, prior_samples as f32);
-        let all = fade * self.above[0] + n0;
-        // Both curves only fall, and so does their sum: the first bucket that is rare enough is found by halving.
-        let (mut from, mut to) = (0, BUCKETS);
-        while from < to {
-            let i = usize::midpoint(from, to);
-            if fade * self.above[i] + n0 * self.prior[i] <= p as f32 * all { to = i } else { from = i + 1 }
-        }
-        f64::from((from as f32 / PER_OCTAVE + LOWEST_OCTAVE).exp2())
+    pub fn quantile(&self, p: f64) -> f64 {
+        // The curve only falls: the first bucket that is rare enough is found by halving.
+        let bucket = self.0[..BUCKETS].partition_point(|odds| *odds > p as f32);
+        f64::from((bucket as f32 / PER_OCTAVE + LOWEST_OCTAVE).exp2())
     }
 }
 
 /// Where a ratio lies, in buckets.
+#[inline]
 fn place(ratio: f64) -> f32 {
-    let octaves = (ratio.max(1e-9) as f32).log2() - LOWEST_OCTAVE;
+    let octaves = log2(ratio.max(1e-9) as f32) - LOWEST_OCTAVE;
     (octaves * PER_OCTAVE).clamp(0.0, BUCKETS as f32 - 0.001)
+}
+
+/// The logarithm of a positive, normal number: its exponent, and a cubic through both ends of the octave for its
+/// mantissa. Off by 0.0011 at most, half a hundredth of a bucket; continuous, rising, and the same on every machine.
+#[inline]
+fn log2(x: f32) -> f32 {
+    /// Least squares over the octave.
+    const A: f32 = 0.4209;
+    const B: f32 = -0.1564;
+    let bits = x.to_bits();
+    let exponent = (bits >> 23) as i32 - 127;
+    let t = f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000) - 1.0;
+    exponent as f32 + t + t * (1.0 - t) * (A + B * t)
 }

@@ -18,7 +18,7 @@ impl Fleet {
         if let Some(offer) = self.offers.get_mut(dispatch.offer.index()) {
             offer.breaker.sent();
             lane = offer.lane;
-            stretch = offer.estimate.read(&self.settings.estimate, now.mono).stretch;
+            stretch = offer.reading().stretch;
         }
         if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
             pool.in_flight.enter();
@@ -70,7 +70,8 @@ impl Fleet {
         }
         let settings = self.settings.estimate;
         if let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) {
-            let read = offer.estimate.read(&settings, now.mono);
+            offer.estimate.freshen(&settings, now.mono);
+            let read = offer.reading();
             let work_s = ticket.dispatch.work_s;
             let alone_s = (read.base_s + work_s * read.stretch) * pace;
             let queue_s = (expected_s - alone_s).max(0.0);
@@ -113,8 +114,9 @@ impl Fleet {
     /// The ticket's endpoint has less to do now.
     fn idler(&mut self, ticket: &Ticket, now: Now) {
         let d = &ticket.dispatch;
-        let Some(offer) = self.offers.get(d.offer.index()) else { return };
-        let stretch = offer.read(&self.settings, now).stretch;
+        let Some(offer) = self.offers.get_mut(d.offer.index()) else { return };
+        offer.estimate.freshen(&self.settings.estimate, now.mono);
+        let stretch = offer.reading().stretch;
         let Some(pool) = self.pools.get_mut(d.pool.index()) else { return };
         if let Some(at) = pool.position(d.endpoint) {
             pool.idler(at, stretch, now.mono);
@@ -207,7 +209,7 @@ impl Fleet {
             }
             None => {
                 let total_s = now.mono.secs_since(ticket.started);
-                let tpot_s = estimate.read(&settings, now.mono).tpot_s;
+                let tpot_s = estimate.reading().tpot_s;
                 estimate.took(total_s, expected_s + each as f64 * tpot_s, &settings, now.mono);
                 estimate.decoded(each, (total_s - expected_s).max(0.0), &settings, now.mono);
             }

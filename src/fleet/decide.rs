@@ -39,6 +39,7 @@ impl Fleet {
         if let Err(refusal) = self.may_retry(facts, tried, now) {
             return Decision::Shed(refusal);
         }
+        self.freshen(facts, now);
         let mut found = std::mem::take(&mut self.scratch);
         let asking = self.asking(facts, tried, now);
         let mut level = self.level;
@@ -172,7 +173,7 @@ impl Fleet {
     ) -> Dispatch {
         let candidate = &found.candidates[chosen.best];
         let (call, now) = (&asking.call, asking.call.now);
-        let read = self.offers[candidate.offer.index()].read(&self.settings, now);
+        let read = self.offers[candidate.offer.index()].reading();
         let work_s = self.work_s(asking, endpoint.id, job);
         let wait_s = if self.pools[candidate.pool.index()].owned {
             endpoint.load.wait_s(job.stretch, job.slots, job.hold_s, now.mono)
@@ -357,24 +358,36 @@ pub(super) struct Look<'a> {
     pub(super) again: bool,
 }
 
+/// The best endpoint so far.
+struct Standing {
+    at: usize,
+    ttft_s: f64,
+    /// Its cost but for being late, in seconds.
+    without_s: f64,
+    cost_s: f64,
+}
+
 impl Look<'_> {
+    /// The cheapest of these; of equals the first.
     fn least(&self, positions: impl Iterator<Item = usize>, rng: &mut SmallRng) -> Option<usize> {
-        let mut best: Option<(usize, f64)> = None;
-        for i in positions {
-            let e = &self.pool.endpoints[i];
+        let mut best: Option<Standing> = None;
+        for at in positions {
+            let e = &self.pool.endpoints[at];
             let Some(penalty) = self.penalty(e, rng) else { continue };
-            let least = best.map_or(f64::INFINITY, |(_, least)| least);
             let glance = self.glance(e);
-            let without = glance.cost_s + penalty;
-            // Whether it would be late is dear to know, and only matters where it could still be the best.
-            if without < least || best.is_none() {
-                let cost = without + self.miss_s(glance.ttft_s);
-                if cost < least || best.is_none() {
-                    best = Some((i, cost));
-                }
+            let (ttft_s, without_s) = (glance.ttft_s, glance.cost_s + penalty);
+            // Whether it would be late is dear to know, and it is no likelier in time than whoever is sooner.
+            let worse =
+                |b: &Standing| without_s >= b.cost_s || (without_s >= b.without_s && ttft_s >= b.ttft_s);
+            if best.as_ref().is_some_and(worse) {
+                continue;
+            }
+            let cost_s = without_s + self.miss_s(ttft_s);
+            if best.as_ref().is_none_or(|b| cost_s < b.cost_s) {
+                best = Some(Standing { at, ttft_s, without_s, cost_s });
             }
         }
-        best.map(|(i, _)| i)
+        best.map(|b| b.at)
     }
 
     /// None if the call must not go there.

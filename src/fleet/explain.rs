@@ -62,13 +62,14 @@ pub enum Standing {
 }
 
 impl Fleet {
-    /// What [`Self::decide`] would say, and why. Changes nothing; chance is drawn from the call's id.
-    pub fn explain(&self, facts: &CallFacts, now: Now) -> Explanation {
+    /// What [`Self::decide`] would say, and why. Changes nothing but how lately the estimates were
+    /// worked out; chance is drawn from the call's id.
+    pub fn explain(&mut self, facts: &CallFacts, now: Now) -> Explanation {
         self.explain_after(facts, &[], now)
     }
 
     /// The same for a call that was tried already.
-    pub fn explain_after(&self, facts: &CallFacts, tried: &[Tried], now: Now) -> Explanation {
+    pub fn explain_after(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) -> Explanation {
         Explanation::of(&self.consider(facts, tried, now))
     }
 }

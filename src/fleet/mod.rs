@@ -151,8 +151,7 @@ impl Fleet {
     }
 
     /// Says what time alone has changed since it was last asked: ejections and cooldowns that ended, slow starts that
-    /// are complete. For logs and metrics. It also keeps what decisions read at hand, which makes them faster, not
-    /// different. Twice a second is often enough.
+    /// are complete. For logs and metrics; it changes no decision. Twice a second is often enough.
     pub fn tick(&mut self, now: Now) -> Vec<Transition> {
         self.settle_all(now.mono)
     }

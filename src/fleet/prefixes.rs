@@ -83,11 +83,18 @@ impl Fleet {
 
 impl Look<'_> {
     /// What it comes to, to place the call there.
+    #[inline]
     pub(super) fn glance(&self, e: &Endpoint) -> Glance {
-        match self.fleet.job_at(self.asking, e.id, self.job) {
-            Some(job) => e.load.glance(&job, true),
-            None => e.load.glance(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id)),
+        if self.asking.call.facts.prefix.is_empty() {
+            return e.load.glance(self.job, self.asking.warm.is_some_and(|w| w.endpoint == e.id));
         }
+        self.glance_at_prefix(e)
+    }
+
+    #[inline(never)]
+    fn glance_at_prefix(&self, e: &Endpoint) -> Glance {
+        let job = self.fleet.job_at(self.asking, e.id, self.job);
+        e.load.glance(job.as_ref().unwrap_or(self.job), true)
     }
 
     /// What a first token that is expected after `expected_s` and comes too late would cost, in seconds of prefill, times
@@ -101,7 +108,7 @@ impl Look<'_> {
             return 0.0;
         }
         let fleet = self.fleet;
-        let read = fleet.offers[self.offer.index()].read(&fleet.settings, call.now);
+        let read = fleet.offers[self.offer.index()].reading();
         let second_usd = fleet.level.usd() * fleet.settings.choice.prefill_weight;
         read.p_late(target_s, expected_s) * call.class.miss_usd / second_usd
     }

@@ -47,9 +47,10 @@ impl Fleet {
         (decision, record)
     }
 
-    /// What [`Self::decide`] would say, as a record. Changes nothing, sends to no endpoint, and asks no retry budget;
-    /// chance is drawn from the call's id.
-    pub fn consider(&self, facts: &CallFacts, tried: &[Tried], now: Now) -> DecisionRecord {
+    /// What [`Self::decide`] would say, as a record. Changes nothing but how lately the estimates were worked out, sends to
+    /// no endpoint, and asks no retry budget; chance is drawn from the call's id.
+    pub fn consider(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) -> DecisionRecord {
+        self.freshen(facts, now);
         let mut rng = SmallRng::seed_from_u64(facts.id.0);
         let mut found = Survey::default();
         let asking = self.asking(facts, tried, now);

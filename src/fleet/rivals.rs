@@ -121,7 +121,7 @@ impl Fleet {
 
     fn seen(&self, offer: OfferId, now: Instant) -> Seen {
         let pool = &self.pools[self.catalog.offer(offer).pool.index()];
-        let stretch = self.offers[offer.index()].estimate.read(&self.settings.estimate, now).stretch;
+        let stretch = self.offers[offer.index()].reading().stretch;
         let endpoints = f64::from(pool.present.max(1));
         let most = pool.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
         Seen {

@@ -181,7 +181,7 @@ impl PoolState {
 
     /// Nominal seconds of every prefill at an own engine, whatever its length: the time to first token of an empty
     /// prompt but for the way there.
-    pub(super) fn fixed_s(&self, pool: &Pool, read: &Reading<'_>) -> f64 {
+    pub(super) fn fixed_s(&self, pool: &Pool, read: &Reading) -> f64 {
         if !self.owned {
             return 0.0;
         }
@@ -190,9 +190,6 @@ impl PoolState {
 
     /// What of its grants a call of so many tokens takes, in dollars.
     pub(super) fn grants_usd(&self, tokens: f64, now: Now) -> f64 {
-        if self.granted.boundless() {
-            return 0.0;
-        }
         let Granted { requests, tokens: by_tokens, quota } = &self.granted;
         let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
         let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
@@ -349,8 +346,15 @@ impl OfferState {
         self.breaker.is_healthy() && self.cooldown.never()
     }
 
-    pub(super) fn read(&self, settings: &Settings, now: Now) -> Reading<'_> {
+    /// What is estimated now.
+    pub(super) fn read(&self, settings: &Settings, now: Now) -> Reading {
         self.estimate.read(&settings.estimate, now.mono)
+    }
+
+    /// What is estimated, as [`Fleet::freshen`](super::Fleet::freshen) left it.
+    #[inline]
+    pub(super) fn reading(&self) -> &Reading {
+        self.estimate.reading()
     }
 
     /// The name of its state.

@@ -71,6 +71,15 @@ pub(super) struct Known<'a> {
 }
 
 impl Fleet {
+    /// Brings the estimates of the model's offers up to date, for all that is read after.
+    pub(super) fn freshen(&mut self, facts: &CallFacts, now: Now) {
+        for offer in &self.catalog.model(facts.model).offers {
+            if let Some(state) = self.offers.get_mut(offer.index()) {
+                state.estimate.freshen(&self.settings.estimate, now.mono);
+            }
+        }
+    }
+
     pub(super) fn asking<'a>(&'a self, facts: &'a CallFacts, tried: &'a [Tried], now: Now) -> Asking<'a> {
         let seen = &self.outputs[self.output_index(facts)];
         let each = expected_output(facts.kind, seen, facts.max_tokens, &self.settings.estimate);
@@ -83,12 +92,9 @@ impl Fleet {
     pub(super) fn survey(&self, asking: &Asking<'_>, found: &mut Survey, rng: &mut SmallRng) {
         found.clear();
         for &offer in &self.catalog.model(asking.call.facts.model).offers {
-            match self.assess(asking, &self.known(offer), rng) {
-                Ok(candidate) => found.candidates.push(candidate),
-                Err(exclusion) => {
-                    found.excluded.push(exclusion);
-                    found.whose.push(offer);
-                }
+            if let Err(exclusion) = self.assess(asking, &self.known(offer), &mut found.candidates, rng) {
+                found.excluded.push(exclusion);
+                found.whose.push(offer);
             }
         }
         found.home = self.home(asking);
@@ -103,12 +109,14 @@ impl Fleet {
         Known { id, offer, pool, state: &self.offers[id.index()], around: &self.pools[offer.pool.index()] }
     }
 
+    /// Adds the offer to the candidates, or says why not. (Candidates are large: they are not moved about.)
     fn assess(
         &self,
         asking: &Asking<'_>,
         known: &Known<'_>,
+        candidates: &mut Vec<Candidate>,
         rng: &mut SmallRng,
-    ) -> Result<Candidate, Exclusion> {
+    ) -> Result<(), Exclusion> {
         let Known { id, offer, pool, state, around } = *known;
         fits(&asking.call, pool, offer)?;
         if around.drained {
@@ -119,7 +127,8 @@ impl Fleet {
         if let Some(max) = around.in_flight.full() {
             return Err(Exclusion::Full { max });
         }
-        if !around.granted.boundless()
+        let limited = !around.granted.boundless();
+        if limited
             && self.rivals.is_none()
             && let Some(until) = around.granted.until(asking.call.input + asking.call.output, asking.call.now)
         {
@@ -128,11 +137,15 @@ impl Fleet {
         if !state.is_well() && self.held_back(asking, state, rng)? {
             rank = Rank::HeldBack;
         }
-        let quote = self.quote(asking, known);
+        let mut quote = self.quote(asking, known);
+        if limited {
+            quote.grants_usd = around.grants_usd(asking.call.input + asking.call.output, asking.call.now);
+        }
         worth_trying(&asking.call, pool, &quote)?;
         let terms = price::terms(&quote, &asking.call);
         let (order, weight) = (pool.order, pool.weight);
-        Ok(Candidate { offer: id, pool: offer.pool, rank, quote, terms, order, weight })
+        candidates.push(Candidate { offer: id, pool: offer.pool, rank, quote, terms, order, weight });
+        Ok(())
     }
 
     /// How the offer stands to what was tried, and whether any endpoint is left for it.
@@ -219,11 +232,11 @@ impl Fleet {
         Ok(share < 1.0 && rng.random::<f64>() >= share)
     }
 
-    /// What the offer would do, by the estimates.
+    /// What the offer would do, by the estimates; what it takes of the pool's grants is left out.
     fn quote(&self, asking: &Asking<'_>, known: &Known<'_>) -> Quote {
         let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
-        let read = state.read(&self.settings, call.now);
+        let read = state.reading();
         let cached = asking.cached_tokens(offer.pool, read.hit);
         let work_s = nominal_work_s(&pool.engine_prior, call.input, cached) * read.stretch;
         let decode_s = call.each * read.tpot_s;
@@ -233,7 +246,7 @@ impl Fleet {
         if around.owned {
             let now = call.now.mono;
             ttft_s += around.wait_s(read.stretch, now);
-            prefill_s = work_s + around.fixed_s(pool, &read) * read.stretch;
+            prefill_s = work_s + around.fixed_s(pool, read) * read.stretch;
             slot_s = decode_s * call.choices;
             shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, now);
         }
@@ -249,7 +262,7 @@ impl Fleet {
             prefill_s,
             slot_s,
             shadow,
-            grants_usd: around.grants_usd(call.input + call.output, call.now),
+            grants_usd: 0.0,
         }
     }
 
@@ -259,7 +272,7 @@ impl Fleet {
         let model = self.catalog.model(asking.call.facts.model);
         let id = *model.offers.iter().find(|o| self.catalog.offer(**o).pool == warm.pool)?;
         let Known { pool, state, around, .. } = self.known(id);
-        let read = state.read(&self.settings, asking.call.now);
+        let read = state.reading();
         let tokens = f64::from(warm.prefix_tokens) * read.hit;
         let prefill_s = nominal_work_s(&pool.engine_prior, tokens, 0.0) * read.stretch;
         let money = tokens * (state.prices.input - state.prices.cached).max(0.0);
@@ -273,14 +286,14 @@ impl Fleet {
     pub(super) fn job(&self, asking: &Asking<'_>, known: &Known<'_>) -> Job {
         let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
-        let read = state.read(&self.settings, call.now);
+        let read = state.reading();
         let full_s = nominal_work_s(&pool.engine_prior, call.input, 0.0);
         let cached = asking.cached_tokens(offer.pool, read.hit);
         Job {
             base_s: read.base_s,
             full_s,
             warm_s: nominal_work_s(&pool.engine_prior, call.input, cached),
-            fixed_s: around.fixed_s(pool, &read),
+            fixed_s: around.fixed_s(pool, read),
             stretch: read.stretch,
             slots: around.slots,
             hold_s: around.hold_s,

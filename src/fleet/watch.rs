@@ -247,7 +247,6 @@ impl Fleet {
         let settings = self.settings.health;
         let mut out = Vec::new();
         for (i, offer) in self.offers.iter_mut().enumerate() {
-            offer.estimate.refresh(&self.settings.estimate, now);
             let (pool, id) = (self.catalog.offer(OfferId(i as u16)).pool, OfferId(i as u16));
             out.extend(offer.breaker.settle(now, &settings).map(|c| told(pool, Some(id), None, c, None)));
             if offer.cooldown.ended(now) {

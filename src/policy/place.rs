@@ -139,6 +139,7 @@ impl Load {
     }
 
     /// What it comes to, to send the job here. `warm` if its prefix is here.
+    #[inline]
     pub fn glance(&self, job: &Job, warm: bool) -> Glance {
         let n = f64::from(self.in_flight);
         let pace = self.pace(job.now);

@@ -57,7 +57,7 @@ fn background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
         let now = f64::from(i) * 0.2;
         let facts = w.facts(now);
         let background = CallFacts { class: BACKGROUND, ..facts.clone() };
-        let goes = |facts: &CallFacts| w.fleet.explain(facts, at(now)).rows[0].pool.to_string();
+        let mut goes = |facts: &CallFacts| w.fleet.explain(facts, at(now)).rows[0].pool.to_string();
         let (mine, theirs) = (goes(&facts), goes(&background));
         if theirs != "own" {
             assert_eq!((mine.as_str(), theirs.as_str()), ("own", "cheap"));

@@ -5,7 +5,7 @@ use crate::fleet::{Fleet, Settings};
 /// A decision about a call that nobody can serve: there is no endpoint.
 fn decision(id: u64) -> DecisionRecord {
     let now = Now { mono: Instant::START, wall: Timestamp::from_millis(1_800_000_000_000) };
-    let fleet = Fleet::new(Arc::new(catalog()), Settings::default(), now);
+    let mut fleet = Fleet::new(Arc::new(catalog()), Settings::default(), now);
     let facts = CallFacts {
         id: CallId(id),
         kind: AskKind::Chat,
