@@ -10,11 +10,27 @@ use crate::domain::PoolId;
 use crate::fleet::Fleet;
 use crate::flow::{Parts, Router};
 use crate::ledger::InMemory;
-use crate::telemetry::{LogWriter, Telemetry};
+use crate::telemetry::{LogWriter, Records, Telemetry};
 use crate::upstream::{Upstream, grpc, openai, simulated};
 
+/// Where decisions on record go.
+pub fn records(checked: &Checked) -> anyhow::Result<Option<Records>> {
+    let Some(settings) = &checked.records else { return Ok(None) };
+    let log = LogWriter::file(&settings.file, settings.max_size).with_context(|| {
+        let file = settings.file.display();
+        format!("cannot write decisions to {file} (records.file): is the folder there, and may this user write to it?")
+    })?;
+    Ok(Some(Records::new(log, settings.share)))
+}
+
 /// A router over the pools of `checked`, with the endpoints that need no lookup.
-pub fn router(checked: &Checked, clock: Clock, seed: u64, log: LogWriter) -> anyhow::Result<Router> {
+pub fn router(
+    checked: &Checked,
+    clock: Clock,
+    seed: u64,
+    log: LogWriter,
+    records: Option<Records>,
+) -> anyhow::Result<Router> {
     let catalog = checked.catalog.clone();
     let now = clock.now();
     let mut fleet = Fleet::new(catalog.clone(), checked.routing, now);
@@ -31,7 +47,7 @@ pub fn router(checked: &Checked, clock: Clock, seed: u64, log: LogWriter) -> any
         clock,
         seed,
         ledger: Arc::new(InMemory::default()),
-        telemetry: Arc::new(Telemetry::new(&catalog, log)),
+        telemetry: Arc::new(Telemetry::new(&catalog, log).with_records(records)),
         settings: checked.flow.clone(),
         catalog,
     }))

@@ -4,5 +4,5 @@ pub mod build;
 pub mod seed;
 pub mod serve;
 
-pub use build::router;
+pub use build::{records, router};
 pub use serve::{Bound, Server, bind};

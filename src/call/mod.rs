@@ -31,6 +31,7 @@ use crate::domain::{
     UsageSource, Usd,
 };
 use crate::fleet::{AttemptEnd, Decision, Dispatch, Fleet, Ticket, Transition, Tried};
+use crate::policy::record::DecisionRecord;
 
 pub use record::{AttemptRecord, AttemptResult, Record};
 
@@ -125,6 +126,8 @@ pub struct Call {
     usage: Option<Usage>,
     record: Record,
     transitions: Vec<Transition>,
+    /// Decisions on record that nobody took yet; absent if none are kept.
+    decisions: Option<Vec<DecisionRecord>>,
     rng: SmallRng,
 }
 
@@ -142,8 +145,15 @@ impl Call {
             events: 0,
             usage: None,
             transitions: Vec::new(),
+            decisions: None,
             rng,
         }
+    }
+
+    /// The same call, whose decisions are kept for [`Self::take_decisions`].
+    #[must_use]
+    pub fn on_record(self) -> Self {
+        Self { decisions: Some(Vec::new()), ..self }
     }
 
     /// The facts it was made with.
@@ -177,6 +187,11 @@ impl Call {
     /// What changed in the fleet since this was last asked, for people to hear of.
     pub fn take_transitions(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.transitions)
+    }
+
+    /// What was decided since this was last asked, if it is kept. Ask after every step: each may add one.
+    pub fn take_decisions(&mut self) -> Vec<DecisionRecord> {
+        self.decisions.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// When to feed [`Event::Tick`].
@@ -250,7 +265,15 @@ impl Call {
     }
 
     fn decide(&mut self, fleet: &mut Fleet, now: Now) -> Step {
-        match fleet.decide(&self.facts, &self.tried, now, &mut self.rng) {
+        let decision = match &mut self.decisions {
+            None => fleet.decide(&self.facts, &self.tried, now, &mut self.rng),
+            Some(kept) => {
+                let (decision, record) = fleet.decide_on_record(&self.facts, &self.tried, now, &mut self.rng);
+                kept.push(record);
+                decision
+            }
+        };
+        match decision {
             Decision::Dispatch(dispatch) => {
                 let no = AttemptNo(self.record.attempts.len().min(usize::from(u8::MAX)) as u8);
                 let timeout = self.facts.deadline.since(now.mono);

@@ -1,9 +1,14 @@
-//! `gridtie explain`: where a call would go and why, term by term, in dollars.
+//! `gridtie explain`: where a call would go and why, term by term, in dollars; from a config, or as it was on record.
+
+mod replay;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod what_if;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
@@ -12,15 +17,21 @@ use crate::app;
 use crate::clock::Clock;
 use crate::domain::request::AskKind;
 use crate::domain::{Body, Capabilities, Hints, Request, TenantId};
+use crate::fleet::Explanation;
 use crate::flow::{Inbound, resolve};
 use crate::telemetry::{LogSink, LogWriter};
+use what_if::{NewPrice, what_if};
 
-/// Say where a call would go and why, from a config (nothing is sent).
+/// Say where a call would go and why, from a config (nothing is sent); or replay decisions on record.
+///
+/// With --without or --price, what would then have been chosen is said beside it, and the difference in dollars: about this
+/// one decision, with shadow prices and queues as they are. `gridtie simulate` says what would come of all of them. Exits
+/// with 1 if a replay chooses otherwise than the record says, and with 2 if the config or a record cannot be read.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// The model
-    #[arg(long)]
-    pub model: String,
+    #[arg(long, required_unless_present = "replay")]
+    pub model: Option<String>,
     /// The class; without one, the default class
     #[arg(long)]
     pub class: Option<String>,
@@ -39,13 +50,30 @@ pub struct Args {
     /// Things an offer must be able to do: tools, images, json, logprobs, n
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub needs: Vec<String>,
+    /// Decisions on record instead of a config: all of the file that `records` in a config names, one line of it, or one call (16 hex digits)
+    #[arg(
+        long,
+        value_name = "FILE[:LINE|:CALL]",
+        conflicts_with_all = ["model", "class", "config", "input", "max_tokens", "unary", "needs"]
+    )]
+    pub replay: Option<String>,
     /// As if this pool were not there
     #[arg(long, value_name = "POOL", value_delimiter = ',')]
     pub without: Vec<String>,
+    /// As if this pool charged that, in dollars per million tokens of input and of output; one number is both, 0 is free
+    #[arg(long, value_name = "POOL=IN/OUT", value_delimiter = ',')]
+    pub price: Vec<NewPrice>,
 }
 
 /// Prints the table.
 pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match &args.replay {
+        Some(what) => replay::run(what, &what_if(args)?, out),
+        None => from_config(args, paint, out),
+    }
+}
+
+fn from_config(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let checked = match load(args.config.as_deref()) {
         Ok(checked) => checked,
         Err(problems) => {
@@ -53,22 +81,37 @@ pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Exi
             return Ok(ExitCode::from(EXIT_CONFIG));
         }
     };
+    let what_if = what_if(args)?;
+    if let Some(unknown) = what_if.pools().find(|name| checked.catalog.pool_id(name).is_none()) {
+        let there: Vec<&str> = checked.catalog.pools.iter().map(|pool| &*pool.name).collect();
+        bail!(
+            "--without, --price: there is no pool `{unknown}` in {}: there are {}",
+            checked.name,
+            there.join(", ")
+        );
+    }
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let inbound = inbound(args, &checked.catalog)?;
-    let explanation = runtime.block_on(async {
-        let router = app::router(&checked, Clock::system(), 0, LogWriter::new(LogSink::Off)?)?;
+    let record = runtime.block_on(async {
+        let router = app::router(&checked, Clock::system(), 0, LogWriter::new(LogSink::Off)?, None)?;
         let now = router.clock().now();
         let facts = resolve(&checked.catalog, router.next_id(), now.mono, &inbound)
             .map_err(|refusal| anyhow::anyhow!(crate::edge::status::wire(&refusal).message))?;
-        anyhow::Ok(router.with_fleet(|fleet| fleet.explain(&facts, now)))
+        anyhow::Ok(router.with_fleet(|fleet| fleet.consider(&facts, &[], now)))
     })?;
-    write!(out, "{explanation}")?;
+    write!(out, "{}", Explanation::of(&record))?;
+    if !what_if.is_nothing() {
+        let then =
+            crate::policy::record::replay(&record, &what_if).map_err(|why| anyhow::anyhow!("{why}"))?;
+        tell::beside(&record, &then, &what_if, out)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn inbound(args: &Args, catalog: &crate::domain::Catalog) -> anyhow::Result<Inbound> {
-    let kind = catalog.model_id(&args.model).map_or(AskKind::Chat, |id| catalog.model(id).kind);
+    let model = args.model.clone().unwrap_or_default();
+    let kind = catalog.model_id(&model).map_or(AskKind::Chat, |id| catalog.model(id).kind);
     let mut needs = match kind {
         AskKind::Chat => Capabilities::CHAT,
         AskKind::Completion => Capabilities::COMPLETION,
@@ -83,15 +126,6 @@ fn inbound(args: &Args, catalog: &crate::domain::Catalog) -> anyhow::Result<Inbo
         let one = Capabilities::by_name(name);
         needs = needs.with(one.with_context(|| format!("--needs {name}: there are {}", all.join(", ")))?);
     }
-    if let Some(unknown) = args.without.iter().find(|name| catalog.pool_id(name).is_none()) {
-        bail!("--without {unknown}: there is no such pool");
-    }
-    let left = catalog.pools.iter().filter(|pool| !args.without.iter().any(|name| **name == *pool.name));
-    let pools: Vec<Arc<str>> =
-        if args.without.is_empty() { Vec::new() } else { left.map(|pool| pool.name.clone()).collect() };
-    if !args.without.is_empty() && pools.is_empty() {
-        bail!("--without leaves no pool");
-    }
     Ok(Inbound {
         request: Request {
             kind,
@@ -101,11 +135,11 @@ fn inbound(args: &Args, catalog: &crate::domain::Catalog) -> anyhow::Result<Inbo
             input_tokens: args.input,
             forward: Vec::new(),
         },
-        model: args.model.clone(),
+        model,
         class: args.class.clone(),
         tenant: TenantId::default(),
         session: None,
-        hints: Hints { pools, ..Hints::default() },
+        hints: Hints::default(),
         needs,
         max_tokens: args.max_tokens,
         n: 1,

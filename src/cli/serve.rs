@@ -67,7 +67,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 async fn serve(checked: Checked, seed: u64, descent: Descent, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let log = LogWriter::new(checked.log.calls)?;
-    let router = app::router(&checked, Clock::system(), seed, log)?;
+    let records = app::records(&checked)?;
+    let router = app::router(&checked, Clock::system(), seed, log, records)?;
     let name = checked.name.clone();
     let server = app::bind(router, checked, seed).await?;
     banner(&name, &server, out)?;

@@ -23,7 +23,7 @@ pub(crate) use quantity::spelt;
 pub use schema::schema;
 pub use secret::{Reference, Secret, Surroundings, no_color};
 pub use settings::{
-    Checked, Limits, Listen, Log, LogFormat, Simulate, SimulateEvent, Tls, Trouble, UpstreamSettings,
+    Checked, Limits, Listen, Log, LogFormat, Records, Simulate, SimulateEvent, Tls, Trouble, UpstreamSettings,
 };
 pub(crate) use values::is_name;
 
@@ -112,6 +112,7 @@ pub fn load_str(
         limits: parts.limits,
         flow: parts.flow,
         log: parts.log,
+        records: parts.records,
         drain_grace: parts.drain_grace,
         simulate: parts.simulate,
         warnings,

@@ -9,7 +9,9 @@ use super::values::{Amount, Bytes, Name, Share, Within};
 use crate::domain::Timestamp;
 use crate::upstream::openai::Flavour;
 
+mod records;
 mod simulate;
+pub(crate) use records::Records;
 pub(crate) use simulate::{Simulate, SimulateEvent};
 
 record! {
@@ -25,6 +27,8 @@ record! {
         limits: Option<Limits>,
         /// What is logged, and how.
         log: Option<Log>,
+        /// Decisions on record, to be explained and made again.
+        records: Option<Records>,
         /// How the router goes down.
         shutdown: Option<Shutdown>,
         /// Kinds of traffic. Without any there are three: interactive, agent and background.

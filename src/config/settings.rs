@@ -1,6 +1,7 @@
 //! What a config means: checked, complete, nothing left to look up. This is all that the wiring of a router needs.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Checked {
     pub flow: flow::Settings,
     /// What is logged, and how.
     pub log: Log,
+    /// Decisions on record, if any are kept.
+    pub records: Option<Records>,
     /// How long calls under way may take to finish when the router goes down.
     pub drain_grace: Duration,
     /// What simulations of it play.
@@ -158,6 +161,17 @@ pub struct Log {
     pub format: Option<LogFormat>,
     /// Where the line of each call goes.
     pub calls: LogSink,
+}
+
+/// Decisions on record.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Records {
+    /// Where to.
+    pub file: PathBuf,
+    /// The share of calls, 0 to 1.
+    pub share: f64,
+    /// The largest that the file becomes, in bytes.
+    pub max_size: u64,
 }
 
 /// The form of log lines.

@@ -87,6 +87,23 @@ fn the_knobs_of_routing_arrive_and_the_rest_keeps_its_defaults() {
 }
 
 #[test]
+fn decisions_are_on_record_only_where_a_file_is_named() {
+    let cloud = cloud("https://api.example.com", "");
+    assert_eq!(loaded(&cloud).records, None);
+    let text = format!("[records]\nfile = \"decisions.jsonl\"\n{cloud}");
+    let folder = Path::new("/etc/gridtie");
+    let checked = load_str("x.toml", &text, folder, &Surroundings::Unread).unwrap();
+    let expected = Records { file: folder.join("decisions.jsonl"), share: 0.01, max_size: 64 << 20 };
+    assert_eq!(checked.records, Some(expected));
+    let text = format!("[records]\nfile = \"/var/d\"\nshare = 1\nmax_size = \"1MiB\"\n{cloud}");
+    let expected = Records { file: "/var/d".into(), share: 1.0, max_size: 1 << 20 };
+    assert_eq!(loaded(&text).records, Some(expected));
+    for wrong in ["", "file = \"\"", "file = \"d\"\nshare = 1.5", "file = \"d\"\nmax_size = \"9B\""] {
+        assert!(load_text(&format!("[records]\n{wrong}\n{cloud}")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn what_a_simulation_plays_arrives_and_says_nothing_when_nothing_is_said() {
     let cloud = cloud("https://api.example.com", "");
     assert_eq!(loaded(&cloud).simulate, Simulate::default());

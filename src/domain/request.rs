@@ -359,3 +359,21 @@ impl Capabilities {
         Self::NAMES.into_iter().find(|(_, n)| *n == name).map(|(c, _)| c)
     }
 }
+
+/// As the list of its names.
+impl serde::Serialize for Capabilities {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.names())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Capabilities {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let names = Vec::<std::borrow::Cow<'de, str>>::deserialize(from)?;
+        names.iter().try_fold(Self::NONE, |set, name| {
+            let one = Self::by_name(name);
+            one.map(|one| set.with(one))
+                .ok_or_else(|| serde::de::Error::custom(format_args!("there is no capability `{name}`")))
+        })
+    }
+}

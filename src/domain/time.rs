@@ -53,6 +53,19 @@ impl Instant {
     }
 }
 
+/// As nanoseconds; [`Instant::NEVER`] as null, which readers whose numbers are floats keep too.
+impl serde::Serialize for Instant {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (!self.is_never()).then_some(self.0).serialize(to)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Instant {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map_or(Self::NEVER, Self))
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
     /// Saturates at [`Instant::NEVER`], so that a huge timeout is no timeout and never a panic.

@@ -1,7 +1,6 @@
 //! What to do with a call now.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rand::RngExt as _;
@@ -14,7 +13,7 @@ use crate::domain::{CallFacts, Duration, FailureKind, Instant, Now, OfferId, Ref
 use crate::health::Admission;
 use crate::policy::choose::two_least;
 use crate::policy::place::Job;
-use crate::policy::refuse::{Verdict, verdict};
+use crate::policy::refuse::{Verdict, excuses, verdict};
 use crate::policy::rival::Place;
 use crate::policy::{Chosen, Exclusion, Policy, Rank, defer, patience};
 
@@ -47,11 +46,11 @@ impl Fleet {
         let looked = self.find(asking, &mut found, rng);
         level.learn(&found.candidates, self.settings.choice.prefill_weight);
         if let Some((asking, chosen)) = &looked
-            && let Some(until) = self.defers(asking, &found, *chosen, rng)
+            && let Some(until) = self.defers(asking, &mut found, *chosen, rng)
         {
             self.scratch = found;
             self.level = level;
-            return Decision::Wait { until, reason: Cow::Borrowed("a better price") };
+            return Decision::Wait { until, reason: Cow::Borrowed(defer::REASON) };
         }
         let decision = match looked {
             Some((asking, chosen)) => self.dispatch(&asking, &found, chosen, rng),
@@ -77,10 +76,10 @@ impl Fleet {
     }
 
     /// When to look again, if the call had better wait for a better price.
-    fn defers(
+    pub(super) fn defers(
         &self,
         asking: &Asking<'_>,
-        found: &Survey,
+        found: &mut Survey,
         chosen: Chosen,
         rng: &mut SmallRng,
     ) -> Option<Instant> {
@@ -89,7 +88,8 @@ impl Fleet {
             return None;
         }
         let best = &found.candidates[chosen.best];
-        defer::until(&asking.call, best, &found.candidates, rng.random(), &settings.defer)
+        let lot = *found.wait_lot.insert(rng.random());
+        defer::until(&asking.call, best, &found.candidates, lot, &settings.defer)
     }
 
     /// What each pool with limits saved this call, or would have, against the best of the others.
@@ -124,8 +124,8 @@ impl Fleet {
             asking.strictness = Strictness::LastResort;
             self.survey(&asking, found, rng);
         }
-        let chosen = self.choose(&asking, &found.candidates, rng)?;
-        Some((asking, chosen))
+        found.chosen = self.choose(&asking, &found.candidates, rng);
+        found.chosen.map(|chosen| (asking, chosen))
     }
 
     /// Illness, and nothing that may soon pass by itself, keeps everybody away.
@@ -155,7 +155,8 @@ impl Fleet {
             let job = self.job(asking, &self.known(candidate.offer));
             let pool = &self.pools[candidate.pool.index()];
             if let Some(endpoint) = self.place(asking, candidate.offer, candidate.rank, &job, rng) {
-                let chosen = if i == chosen.best { chosen } else { Chosen { best: i, runner_up: None } };
+                let chosen =
+                    if i == chosen.best { chosen } else { Chosen { best: i, runner_up: None, ..chosen } };
                 return Some(self.dispatch_to(asking, found, chosen, &pool.endpoints[endpoint], &job));
             }
         }
@@ -306,7 +307,7 @@ impl Fleet {
         }
     }
 
-    fn wait_or_shed(&self, asking: &Asking<'_>, found: &Survey) -> Decision {
+    pub(super) fn wait_or_shed(&self, asking: &Asking<'_>, found: &Survey) -> Decision {
         let now = asking.call.now.mono;
         let verdict = verdict(&asking.call, &found.excluded, &self.settings.choice);
         match verdict {
@@ -333,31 +334,12 @@ impl Fleet {
         }
     }
 
-    /// What a client that asks for an explanation is told when nobody takes the call.
-    pub(super) fn outcome(&self, asking: &Asking<'_>, found: &Survey) -> String {
-        match self.wait_or_shed(asking, found) {
-            Decision::Wait { until, reason } => {
-                format!("wait {:.1} s: {reason}", until.secs_since(asking.call.now.mono))
-            }
-            Decision::Shed(_) | Decision::Dispatch(_) => self.excuses(asking, found),
-        }
-    }
-
     /// `no pool for chat-large: owned: drained; cloud-a: cooling down for 3.0 s`.
     fn excuses(&self, asking: &Asking<'_>, found: &Survey) -> String {
-        /// Of more pools than this, the rest are only counted: an error message is not a report.
-        const NAMED: usize = 16;
-        let mut s = format!("no pool for {}", self.catalog.model(asking.call.facts.model).name);
-        for (i, (offer, why)) in found.whose.iter().zip(&found.excluded).take(NAMED).enumerate() {
-            let pool = &self.catalog.pool(self.catalog.offer(*offer).pool).name;
-            let mark = if i == 0 { ':' } else { ';' };
-            // Writing to a String cannot fail.
-            let _ = write!(s, "{mark} {pool}: {}", why.describe(asking.call.now.mono));
-        }
-        if found.excluded.len() > NAMED {
-            let _ = write!(s, "; and {} more", found.excluded.len() - NAMED);
-        }
-        s
+        let now = asking.call.now.mono;
+        let pool = |offer: &OfferId| &*self.catalog.pool(self.catalog.offer(*offer).pool).name;
+        let why = found.whose.iter().zip(&found.excluded).map(|(o, why)| (pool(o), why.describe(now)));
+        excuses(&self.catalog.model(asking.call.facts.model).name, why)
     }
 }
 

@@ -3,13 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rand::SeedableRng as _;
-use rand::rngs::SmallRng;
-
-use super::survey::Survey;
-use super::{Fleet, Tried};
+use super::{Fleet, Reason, Tried};
 use crate::domain::{CallFacts, Now};
-use crate::policy::{Policy, Quote, Terms};
+use crate::policy::record::{self, DecisionRecord, OfferRecord, Outcome};
+use crate::policy::{Policy, Quote, Rank, Terms};
 
 /// The reasoning behind one decision.
 #[derive(Clone, PartialEq, Debug)]
@@ -73,53 +70,69 @@ impl Fleet {
 
     /// The same for a call that was tried already.
     pub fn explain_after(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) -> Explanation {
-        self.freshen(facts, now);
-        let mut rng = SmallRng::seed_from_u64(facts.id.0);
-        let mut found = Survey::default();
-        let asking = self.asking(facts, tried, now);
-        let chosen = self.find(asking, &mut found, &mut rng).map(|(_, chosen)| chosen);
-        let total = |i: usize| found.candidates[i].terms.total();
-        let outcome = match chosen {
-            Some(chosen) => {
-                let reason = self.reason(&found, chosen);
-                format!("dispatch to {} ({reason})", reason.pool)
+        Explanation::of(&self.consider(facts, tried, now))
+    }
+}
+
+impl Explanation {
+    /// The table of a recorded decision.
+    pub fn of(record: &DecisionRecord) -> Self {
+        let outcome = match &record.outcome {
+            Outcome::Dispatch { pool, .. } => format!("dispatch to {pool} ({})", reason(record, pool)),
+            Outcome::Wait { until_ns, reason } => {
+                format!("wait {:.1} s: {reason}", until_ns.secs_since(record.asked.now_ns))
             }
-            None => self.outcome(&asking, &found),
+            Outcome::Shed { message, .. } => message.clone(),
         };
-        Explanation {
-            model: Arc::clone(&self.catalog.model(facts.model).name),
-            class: Arc::clone(&asking.call.class.name),
-            policy: self.settings.choice.policy,
-            input_tokens: facts.input_tokens,
-            output_tokens: asking.call.output as u32,
-            rows: self.rows(&found, chosen.map(|c| c.best), now),
+        Self {
+            model: Arc::clone(&record.model),
+            class: Arc::clone(&record.class.name),
+            policy: record.rules.policy,
+            input_tokens: record.asked.input_tokens,
+            output_tokens: record.output_tokens() as u32,
+            rows: rows(record),
             outcome,
-            margin_usd: chosen.and_then(|c| c.runner_up.map(|r| total(r) - total(c.best))),
+            margin_usd: record.margin_usd.filter(|_| record.dispatched().is_some()),
         }
     }
+}
 
-    fn rows(&self, found: &Survey, chosen: Option<usize>, now: Now) -> Vec<Row> {
-        let mut order: Vec<usize> = (0..found.candidates.len()).collect();
-        let total = |i: &usize| found.candidates[*i].terms.total();
-        order.sort_by(|a, b| {
-            (chosen != Some(*a)).cmp(&(chosen != Some(*b))).then(total(a).total_cmp(&total(b)))
-        });
-        let eligible = order.into_iter().map(|i| {
-            let c = &found.candidates[i];
-            let held_back = c.rank == crate::policy::Rank::HeldBack;
-            Row {
-                pool: Arc::clone(&self.catalog.pool(c.pool).name),
-                chosen: chosen == Some(i),
-                standing: Standing::Eligible { terms: c.terms, quote: c.quote, held_back },
-            }
-        });
-        let excluded = found.whose.iter().zip(&found.excluded).map(|(offer, why)| Row {
-            pool: Arc::clone(&self.catalog.pool(self.catalog.offer(*offer).pool).name),
-            chosen: false,
-            standing: Standing::Excluded { name: why.name(), reason: why.describe(now.mono) },
-        });
-        eligible.chain(excluded).collect()
+/// Why there, as a client is told.
+fn reason(record: &DecisionRecord, pool: &Arc<str>) -> Reason {
+    let eligible = || record.offers.iter().filter_map(|o| Some((&o.pool, o.eligible()?)));
+    let priced = record.rules.policy == Policy::Price;
+    let total = |name: &Arc<str>| {
+        eligible().find(|(pool, _)| *pool == name).filter(|_| priced).map(|(_, e)| e.total_usd)
+    };
+    let as_chosen = record.chosen.as_ref() == Some(pool);
+    let runner_up = record.runner_up.as_ref().filter(|_| as_chosen);
+    Reason {
+        pool: Arc::clone(pool),
+        j_usd: total(pool),
+        runner_up: runner_up.map(|name| (Arc::clone(name), total(name))),
+        policy: if eligible().count() == 1 { "only" } else { record.rules.policy.name() },
     }
+}
+
+/// The one that the call is sent to, the other eligible by total, and those that are out.
+fn rows(record: &DecisionRecord) -> Vec<Row> {
+    let sent = record.dispatched().map(|(pool, _)| pool);
+    let mut offers: Vec<_> = record.offers.iter().collect();
+    let key = |o: &OfferRecord| (o.eligible().is_none(), sent != Some(&o.pool));
+    let total = |o: &OfferRecord| o.eligible().map_or(0.0, |e| e.total_usd);
+    offers.sort_by(|a, b| key(a).cmp(&key(b)).then(total(a).total_cmp(&total(b))));
+    let standing = |offer: &OfferRecord| match &offer.standing {
+        record::Standing::Eligible(e) => {
+            Standing::Eligible { terms: e.terms, quote: e.quote, held_back: e.rank == Rank::HeldBack }
+        }
+        record::Standing::Excluded(e) => Standing::Excluded { name: e.why.name(), reason: e.says.clone() },
+    };
+    let row = |offer: &OfferRecord| Row {
+        pool: Arc::clone(&offer.pool),
+        chosen: sent == Some(&offer.pool),
+        standing: standing(offer),
+    };
+    offers.into_iter().map(row).collect()
 }
 
 const HEAD: [&str; 10] =

@@ -10,6 +10,7 @@ pub mod decision;
 pub mod explain;
 mod heard;
 mod prefixes;
+mod record;
 mod rivals;
 mod sessions;
 mod settings;

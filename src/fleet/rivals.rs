@@ -1,5 +1,6 @@
 //! What the rules of others are told and asked, where one of them chooses. Live routing passes by.
 
+use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use smallvec::SmallVec;
 
@@ -37,7 +38,9 @@ impl Fleet {
         candidates: &[Candidate],
         rng: &mut SmallRng,
     ) -> Option<Chosen> {
-        let Some(memory) = &self.rivals else { return choose(candidates, &self.settings.choice, rng) };
+        let Some(memory) = &self.rivals else {
+            return choose(candidates, &self.settings.choice, || rng.random());
+        };
         let now = asking.call.now.mono;
         let seen: SmallVec<[Seen; 8]> = candidates.iter().map(|c| self.seen(c.offer, now)).collect();
         memory.choose(candidates, &seen, &asking.call, rng)

@@ -14,7 +14,7 @@ use crate::health::Admission;
 use crate::policy::eligibility::{fits, in_contact, worth_trying};
 use crate::policy::place::Job;
 use crate::policy::retry::{Past, kinship};
-use crate::policy::{CallView, Candidate, Exclusion, Quote, Rank, Shadow, price};
+use crate::policy::{CallView, Candidate, Chosen, Exclusion, Quote, Rank, Shadow, price};
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -23,6 +23,22 @@ pub(super) struct Survey {
     pub(super) excluded: Vec<Exclusion>,
     /// Whose, by position in `excluded`.
     pub(super) whose: Vec<OfferId>,
+    /// The pool where the session is warm, and what its next turn loses by leaving it, in dollars.
+    pub(super) home: Option<(PoolId, f64)>,
+    /// Which of the candidates.
+    pub(super) chosen: Option<Chosen>,
+    /// The lot of waiting for a better price, if one was drawn.
+    pub(super) wait_lot: Option<f64>,
+}
+
+impl Survey {
+    /// As if nobody had looked.
+    pub(super) fn clear(&mut self) {
+        self.candidates.clear();
+        self.excluded.clear();
+        self.whose.clear();
+        (self.home, self.chosen, self.wait_lot) = (None, None, None);
+    }
 }
 
 /// How strict a look is.
@@ -74,16 +90,15 @@ impl Fleet {
 
     /// Looks at every offer of the model.
     pub(super) fn survey(&self, asking: &Asking<'_>, found: &mut Survey, rng: &mut SmallRng) {
-        found.candidates.clear();
-        found.excluded.clear();
-        found.whose.clear();
+        found.clear();
         for &offer in &self.catalog.model(asking.call.facts.model).offers {
             if let Err(exclusion) = self.assess(asking, &self.known(offer), &mut found.candidates, rng) {
                 found.excluded.push(exclusion);
                 found.whose.push(offer);
             }
         }
-        price::settle(&mut found.candidates, self.home(asking), &asking.call);
+        found.home = self.home(asking);
+        price::settle(&mut found.candidates, found.home, &asking.call);
     }
 
     /// All that is known about an offer.

@@ -12,6 +12,7 @@ mod accounting;
 mod failure;
 mod heard;
 mod properties;
+mod records;
 mod rivals;
 mod routing;
 mod waiting;

@@ -54,7 +54,9 @@ impl Driven {
     pub(super) fn open(router: Arc<Inner>, facts: CallFacts, onward: Onward) -> Self {
         let client_model = router.catalog.model(facts.model).name.clone();
         router.open.fetch_add(1, Ordering::Relaxed);
+        let on_record = router.telemetry.records(facts.id);
         let call = Call::new(facts, router.seed);
+        let call = if on_record { call.on_record() } else { call };
         Self { router, call, client_model, onward, seen: 0 }
     }
 
@@ -73,6 +75,9 @@ impl Driven {
         }
         let transitions = self.call.take_transitions();
         self.router.tell(&transitions);
+        for decision in self.call.take_decisions() {
+            self.router.telemetry.decided(&decision);
+        }
         step
     }
 

@@ -1,26 +1,27 @@
 //! The choice among candidates.
 
-use rand::RngExt as _;
-use rand::rngs::SmallRng;
 use smallvec::SmallVec;
 
 use super::{Candidate, Policy, Settings};
 
 /// What was chosen, as positions among the candidates.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Chosen {
     /// The chosen one.
     pub best: usize,
     /// The next best by the same measure.
     pub runner_up: Option<usize>,
+    /// The lot that decided, if one was drawn.
+    pub lot: Option<f64>,
 }
 
 /// Keys are kept on the stack up to so many candidates.
 type Keys = SmallVec<[f64; 64]>;
 
-/// Chooses among the candidates of the best rank; the runner-up may be of any. A rival needs its
+/// Chooses among the candidates of the best rank; the runner-up may be of any. `lot` draws a number from 0 to 1, and is
+/// asked at most once: the same candidates, settings and lot give the same choice. A rival needs its
 /// [`Memory`](super::rival::Memory) to choose; without one its pools are chosen by price.
-pub fn choose(candidates: &[Candidate], settings: &Settings, rng: &mut SmallRng) -> Option<Chosen> {
+pub fn choose(candidates: &[Candidate], settings: &Settings, lot: impl FnOnce() -> f64) -> Option<Chosen> {
     let rank = candidates.iter().map(|c| c.rank).min()?;
     let keys: Keys = match settings.policy {
         Policy::Price | Policy::Rival(_) => candidates.iter().map(|c| c.terms.total()).collect(),
@@ -31,13 +32,15 @@ pub fn choose(candidates: &[Candidate], settings: &Settings, rng: &mut SmallRng)
     let ranked = |best: bool| keys.iter().copied().enumerate().filter(move |(i, _)| eligible(*i) == best);
     let [first, second] = two_least(ranked(true));
     let (first, second) = (first?.0, second.or_else(|| two_least(ranked(false))[0]).map(|(i, _)| i));
+    let mut drawn = None;
+    let lot = || *drawn.insert(lot());
     let best = match settings.policy {
-        Policy::Price | Policy::Rival(_) => by_price(&keys, first, eligible, settings, rng),
+        Policy::Price | Policy::Rival(_) => by_price(&keys, first, eligible, settings, lot),
         Policy::Ordered => first,
-        Policy::Weighted => by_weight(candidates, eligible, rng)?,
+        Policy::Weighted => by_weight(candidates, eligible, lot)?,
     };
     // Whoever is not the first has the first as the next best.
-    Some(Chosen { best, runner_up: if best == first { second } else { Some(first) } })
+    Some(Chosen { best, runner_up: if best == first { second } else { Some(first) }, lot: drawn })
 }
 
 /// The two smallest keys with their positions, the earlier of equals first.
@@ -59,34 +62,34 @@ fn by_price(
     cheapest: usize,
     eligible: impl Fn(usize) -> bool,
     settings: &Settings,
-    rng: &mut SmallRng,
+    lot: impl FnOnce() -> f64,
 ) -> usize {
     let least = keys[cheapest];
     let within = (least.abs() * settings.tie_share).max(settings.tie_usd);
     let near = |&(i, &usd): &(usize, &f64)| usd - least < within && eligible(i);
     let lots = keys.iter().enumerate().filter(near).map(|(i, usd)| (i, 1.0 - (usd - least) / within));
-    draw(lots, rng).unwrap_or(cheapest)
+    draw(lots, lot).unwrap_or(cheapest)
 }
 
 /// By lot with the operator's weights; who has none comes only when nobody has any.
 fn by_weight(
     candidates: &[Candidate],
     eligible: impl Fn(usize) -> bool,
-    rng: &mut SmallRng,
+    lot: impl FnOnce() -> f64,
 ) -> Option<usize> {
     let all = || candidates.iter().enumerate().filter(|&(i, _)| eligible(i));
     let lots = all().map(|(i, c)| (i, c.weight.max(0.0)));
-    draw(lots, rng).or_else(|| all().min_by_key(|(_, c)| c.order).map(|(i, _)| i))
+    draw(lots, lot).or_else(|| all().min_by_key(|(_, c)| c.order).map(|(i, _)| i))
 }
 
 /// Draws a position with probability proportional to its lot; none if all lots are zero.
-fn draw(lots: impl Iterator<Item = (usize, f64)>, rng: &mut SmallRng) -> Option<usize> {
+fn draw(lots: impl Iterator<Item = (usize, f64)>, lot: impl FnOnce() -> f64) -> Option<usize> {
     let lots: SmallVec<[(usize, f64); 8]> = lots.filter(|(_, lot)| *lot > 0.0).collect();
     let sum: f64 = lots.iter().map(|(_, lot)| lot).sum();
     if !(sum > 0.0 && sum.is_finite()) {
         return None;
     }
-    let mut at = rng.random::<f64>() * sum;
+    let mut at = lot() * sum;
     let drawn = lots.iter().find(|(_, lot)| {
         at -= lot;
         at < 0.0

@@ -9,7 +9,7 @@ use super::{CallView, Candidate};
 use crate::domain::{Duration, Instant};
 
 /// What an operator may set about waiting for better prices.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     /// The first bid, as a share of what the cheapest provider charges. 0 waits for free capacity as long as it can;
     /// 1 never waits.
@@ -25,6 +25,9 @@ impl Default for Settings {
         Self { first_bid: 0.4, reserve: 3.0, reserve_share: 0.1 }
     }
 }
+
+/// What such a call waits for, for people.
+pub const REASON: &str = "a better price";
 
 /// The share of the time to wait after which it is asked again: eight looks and a few more at the end.
 const LOOKS: u32 = 8;
@@ -54,7 +57,8 @@ pub fn until(
     let reserve_s = settings.reserve * best.quote.finish_s + settings.reserve_share * target.as_secs_f64();
     let reserve = Duration::from_secs_f64(reserve_s.clamp(0.0, 1e6));
     let latest = (arrived + target).min(call.facts.deadline) - reserve;
-    if !charged.is_finite() || now >= latest {
+    // With nobody to pay there is nothing to save.
+    if !charged.is_finite() || charged <= 0.0 || now >= latest {
         return None;
     }
     let used = now.secs_since(arrived) / latest.secs_since(arrived).max(1e-9);
@@ -100,6 +104,14 @@ mod tests {
 
     /// What a call that came at 0 is told at `now`: own capacity is worth `own_usd`, a provider takes a dollar.
     fn asked(now: f64, own_usd: f64, finish_s: f64, may_wait: bool) -> Option<Instant> {
+        asked_of(now, own_usd, finish_s, may_wait, 1.0)
+    }
+
+    fn asked_where(now: f64, own_usd: f64, provider_usd: f64) -> Option<Instant> {
+        asked_of(now, own_usd, 10.0, true, provider_usd)
+    }
+
+    fn asked_of(now: f64, own_usd: f64, finish_s: f64, may_wait: bool, provider_usd: f64) -> Option<Instant> {
         let class = Class {
             name: "background".into(),
             ttft_target: None,
@@ -129,8 +141,8 @@ mod tests {
         };
         let now = Now { mono: at(now), wall: Timestamp::from_millis(0) };
         let call = CallView::new(&facts, &class, 100.0, now);
-        let all = [candidate(own_usd, 1.0, finish_s), candidate(1.0, 0.0, finish_s)];
-        until(&call, &all[usize::from(own_usd > 1.0)], &all, 0.5, &Settings::default())
+        let all = [candidate(own_usd, 1.0, finish_s), candidate(provider_usd, 0.0, finish_s)];
+        until(&call, &all[usize::from(own_usd > provider_usd)], &all, 0.5, &Settings::default())
     }
 
     #[test]
@@ -138,6 +150,12 @@ mod tests {
         assert_eq!(asked(0.0, 0.39, 10.0, true), None);
         assert!(asked(0.0, 0.8, 10.0, true).is_some());
         assert_eq!(asked(700.0, 0.8, 10.0, true), None);
+    }
+
+    #[test]
+    fn where_a_provider_is_free_nobody_waits() {
+        assert!(asked_where(0.0, 0.8, 1.0).is_some());
+        assert_eq!(asked_where(0.0, 0.8, 0.0), None);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::view::{CallView, Quote, TokenPrices};
 use crate::domain::{Capabilities, Instant, Now, Offer, Pool, Timestamp};
 
 /// Why an offer is out.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Exclusion {
     /// The prompt and the answer do not fit.
     Context {
@@ -26,6 +27,7 @@ pub enum Exclusion {
     /// The caller named other regions.
     RegionHint,
     /// Dearer than the caller allows.
+    #[serde(rename = "max_cost")]
     Cost {
         /// What it may cost, in dollars.
         usd: f64,

@@ -10,6 +10,7 @@ pub mod eligibility;
 pub mod patience;
 pub mod place;
 pub mod price;
+pub mod record;
 pub mod refuse;
 pub mod retry;
 pub mod rival;
@@ -22,6 +23,10 @@ pub use price::Terms;
 pub use retry::Kinship;
 pub use shadow::{Congestion, Shadow};
 pub use view::{CallView, Candidate, Quote, Rank, TokenPrices};
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::Duration;
 
@@ -48,6 +53,27 @@ impl Policy {
             Self::Weighted => "weighted",
             Self::Rival(rule) => rule.name(),
         }
+    }
+
+    /// The policy of that name; a rival's rule as its source sets it.
+    pub fn named(name: &str) -> Option<Self> {
+        let own = [Self::Price, Self::Ordered, Self::Weighted].into_iter().find(|p| p.name() == name);
+        own.or_else(|| rival::Rule::named(name).map(Self::Rival))
+    }
+}
+
+/// As its name.
+impl Serialize for Policy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = Cow::<'de, str>::deserialize(from)?;
+        Self::named(&name)
+            .ok_or_else(|| serde::de::Error::custom(format_args!("there is no policy `{name}`")))
     }
 }
 

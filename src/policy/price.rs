@@ -5,7 +5,7 @@ use super::{CallView, Candidate, Quote};
 use crate::domain::PoolId;
 
 /// The terms of one offer for one call, in dollars.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Terms {
     /// The bill expected: owned capacity is paid already and costs nothing at the margin.
     pub money: f64,

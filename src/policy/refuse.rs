@@ -1,5 +1,7 @@
 //! What to do with a call that nobody can take now: wait for somebody, or say why not.
 
+use std::fmt::{Display, Write as _};
+
 use super::{CallView, Exclusion, Settings};
 use crate::domain::{Duration, Instant};
 
@@ -79,4 +81,20 @@ fn soonest(call: &CallView<'_>, excluded: &[Exclusion], settings: &Settings) -> 
         }
     }
     soonest
+}
+
+/// `no pool for chat-large: owned: drained; cloud-a: cooling down for 3.0 s`, from pools and why each is out.
+pub fn excuses<'a, S: Display>(model: &str, why: impl ExactSizeIterator<Item = (&'a str, S)>) -> String {
+    /// Of more pools than this, the rest are only counted: an error message is not a report.
+    const NAMED: usize = 16;
+    let mut s = format!("no pool for {model}");
+    let more = why.len().saturating_sub(NAMED);
+    for (i, (pool, says)) in why.take(NAMED).enumerate() {
+        // Writing to a String cannot fail.
+        let _ = write!(s, "{} {pool}: {says}", if i == 0 { ':' } else { ';' });
+    }
+    if more > 0 {
+        let _ = write!(s, "; and {more} more");
+    }
+    s
 }

@@ -49,7 +49,7 @@ pub struct Congestion {
 }
 
 /// What a pool's capacity is worth, in dollars.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Shadow {
     /// A second of one decode slot.
     pub slot_usd_per_s: f64,

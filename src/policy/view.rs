@@ -1,5 +1,7 @@
 //! What the policy needs to know of a call, and of an offer for that call.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Shadow, Terms};
 use crate::domain::{CallFacts, Class, Duration, Now, OfferId, PoolId, Prices};
 
@@ -58,7 +60,7 @@ impl<'a> CallView<'a> {
 }
 
 /// Prices in dollars per token, as floats: what comparing needs.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct TokenPrices {
     /// Input, not cached.
     pub input: f64,
@@ -79,7 +81,7 @@ impl From<&Prices> for TokenPrices {
 }
 
 /// What an offer would do for a call, by the estimates.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Quote {
     /// Its prices.
     pub prices: TokenPrices,
@@ -111,7 +113,8 @@ impl Quote {
 }
 
 /// In which order offers are tried when some were tried already. Smaller first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rank {
     /// Nothing that was tried shares its fate.
     #[default]

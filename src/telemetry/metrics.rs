@@ -107,6 +107,16 @@ pub(super) struct Metrics {
     open: Gauge,
     draining: Gauge,
     log_dropped: Gauge,
+    pub(super) decisions: Counter,
+    decisions_dropped: Gauge,
+}
+
+/// Lines that nobody took, since the start.
+pub(super) struct Lost {
+    /// Of the call log.
+    pub(super) calls: u64,
+    /// Records of decisions.
+    pub(super) decisions: u64,
 }
 
 impl fmt::Debug for Metrics {
@@ -141,6 +151,14 @@ impl Metrics {
         registry.register("draining", "1 while the router is going down", draining.clone());
         let log_dropped = Gauge::default();
         registry.register("log_lines_dropped", "Lines of the call log that nobody took", log_dropped.clone());
+        let decisions = Counter::default();
+        registry.register("decision_records", "Decisions to be kept on record", decisions.clone());
+        let decisions_dropped = Gauge::default();
+        registry.register(
+            "decision_records_dropped",
+            "Decisions that were to be kept on record and could not be written",
+            decisions_dropped.clone(),
+        );
         let classes = catalog.classes.len();
         Self {
             registry,
@@ -155,6 +173,8 @@ impl Metrics {
             open,
             draining,
             log_dropped,
+            decisions,
+            decisions_dropped,
         }
     }
 
@@ -210,10 +230,11 @@ impl Metrics {
         }
     }
 
-    pub(super) fn text(&self, open: usize, draining: bool, log_dropped: u64) -> String {
+    pub(super) fn text(&self, open: usize, draining: bool, lost: &Lost) -> String {
         self.open.set(open as i64);
         self.draining.set(i64::from(draining));
-        self.log_dropped.set(log_dropped as i64);
+        self.log_dropped.set(lost.calls as i64);
+        self.decisions_dropped.set(lost.decisions as i64);
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             text.clear();

@@ -1,4 +1,4 @@
-//! Typed functions for what people look at afterwards: one structured line a call, and metrics.
+//! Typed functions for what people look at afterwards: one structured line a call, records of decisions, and metrics.
 //!
 //! Callers say what happened; label sets and field names are decided here. There is no prompt text, no key, and no
 //! label whose values a client can choose: models, classes, tenants and pools come from the config.
@@ -6,29 +6,53 @@
 mod line;
 mod log;
 mod metrics;
+mod records;
+mod rotated;
 #[cfg(test)]
 mod tests;
 
 pub use log::{LogSink, LogWriter};
+pub use records::Records;
 
 use crate::call::Record;
 use crate::clock::Clock;
 use crate::domain::{CallFacts, CallId, Catalog, Failure, PoolId, Refusal};
 use crate::fleet::Transition;
+use crate::policy::record::DecisionRecord;
 
-use metrics::Metrics;
+use metrics::{Lost, Metrics};
 
 /// Logs and metrics of a router.
 #[derive(Debug)]
 pub struct Telemetry {
     log: LogWriter,
+    records: Option<Records>,
     metrics: Metrics,
 }
 
 impl Telemetry {
     /// With every metric that this catalog can have already there, at zero.
     pub fn new(catalog: &Catalog, log: LogWriter) -> Self {
-        Self { log, metrics: Metrics::new(catalog) }
+        Self { log, records: None, metrics: Metrics::new(catalog) }
+    }
+
+    /// The same, with decisions on record.
+    #[must_use]
+    pub fn with_records(self, records: Option<Records>) -> Self {
+        Self { records, ..self }
+    }
+
+    /// Are the decisions about this call kept?
+    pub fn records(&self, call: CallId) -> bool {
+        self.records.as_ref().is_some_and(|records| records.take(call))
+    }
+
+    /// Something was decided about a call whose decisions are kept.
+    pub fn decided(&self, decision: &DecisionRecord) {
+        if let Some(records) = &self.records {
+            self.metrics.decisions.inc();
+            records.write(decision);
+        }
     }
 
     /// A call is over, however it went.
@@ -74,11 +98,16 @@ impl Telemetry {
 
     /// All metrics in the text format of Prometheus (OpenMetrics 1.0). `open` is the number of calls under way.
     pub fn metrics_text(&self, open: usize, draining: bool) -> String {
-        self.metrics.text(open, draining, self.log.dropped())
+        let lost =
+            Lost { calls: self.log.dropped(), decisions: self.records.as_ref().map_or(0, Records::dropped) };
+        self.metrics.text(open, draining, &lost)
     }
 
     /// Writes out what the log still holds.
     pub fn flush(&self) {
         self.log.flush();
+        if let Some(records) = &self.records {
+            records.flush();
+        }
     }
 }

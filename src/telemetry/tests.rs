@@ -1,3 +1,4 @@
+mod records;
 mod waste;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ mod config;
 mod failover;
 mod flow;
 mod recorded;
+mod records;
 mod shutdown;
 mod slow_readers;
 mod tidy;

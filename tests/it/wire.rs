@@ -388,7 +388,8 @@ impl Running {
         let mut checked = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         change(&mut checked);
         let log = LogWriter::memory();
-        let router = gridtie::app::router(&checked, Clock::system(), 7, log.clone()).unwrap();
+        let records = gridtie::app::records(&checked).unwrap();
+        let router = gridtie::app::router(&checked, Clock::system(), 7, log.clone(), records).unwrap();
         let server = gridtie::app::bind(router.clone(), checked, 7).await.unwrap();
         let bound = server.bound();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Lower;
 use crate::config::raw;
 use crate::config::read::At;
-use crate::config::settings::{Limits, Listen, Log, LogFormat, Tls};
+use crate::config::settings::{Limits, Listen, Log, LogFormat, Records, Tls};
 use crate::config::values::Bytes;
 use crate::domain::{Tenant, TenantId};
 use crate::edge::auth::{self, ClientKey, KEY_PREFIX, KeyHash};
@@ -178,6 +178,23 @@ impl Lower<'_> {
         let max_waiting =
             raw.and_then(|limits| limits.waiting.as_ref()).map_or(usual.max_waiting, |n| n.value as usize);
         flow::Settings { max_waiting, ..usual }
+    }
+
+    pub(super) fn records(&mut self, raw: &raw::Records) -> Records {
+        /// With the one before it, no more than a disk can spare.
+        const MAX_SIZE: u64 = 64 << 20;
+        /// One call in a hundred.
+        const SHARE: f64 = 0.01;
+        if raw.file.value.is_empty() || raw.file.value.contains('\0') {
+            let problem = self.error(raw.file.span.clone(), "this is no path of a file");
+            problem.help =
+                Some("for example \"decisions.jsonl\"; without [records] none are kept".to_owned());
+        }
+        Records {
+            file: self.folder.join(&raw.file.value),
+            share: raw.share.map_or(SHARE, |share| share.0),
+            max_size: self.bytes(raw.max_size.as_ref(), MAX_SIZE, 1 << 40),
+        }
     }
 
     fn bytes(&mut self, given: Option<&At<Bytes>>, usual: u64, most: u64) -> u64 {

@@ -11,7 +11,7 @@ use crate::config::problem::Problem;
 use crate::config::quantity::spelt;
 use crate::config::raw;
 use crate::config::secret::Surroundings;
-use crate::config::settings::{Limits, Listen, Log, Simulate, UpstreamSettings};
+use crate::config::settings::{Limits, Listen, Log, Records, Simulate, UpstreamSettings};
 use crate::domain::{AskKind, Catalog, Offer, PoolId, Tenant};
 use crate::edge::auth;
 use crate::policy::Policy;
@@ -39,6 +39,7 @@ pub(in crate::config) struct Parts {
     pub limits: Limits,
     pub flow: flow::Settings,
     pub log: Log,
+    pub records: Option<Records>,
     pub drain_grace: Duration,
     pub simulate: Simulate,
 }
@@ -89,6 +90,7 @@ impl Lower<'_> {
             limits: self.limits(file.limits.as_ref()),
             flow: self.flow(file.limits.as_ref()),
             log: self.log(file.log.as_ref()),
+            records: file.records.as_ref().map(|raw| self.records(raw)),
             drain_grace: file.shutdown.as_ref().and_then(|s| s.grace).unwrap_or(GRACE),
         }
     }

@@ -73,7 +73,7 @@ impl Memory {
         let best = least(&standings, None, rng)?;
         let runner_up = least(&standings, Some(best), rng).map(|i| positions[i]);
         let runner_up = runner_up.or_else(|| candidates.iter().position(|c| c.rank != rank));
-        Some(Chosen { best: positions[best], runner_up })
+        Some(Chosen { best: positions[best], runner_up, lot: None })
     }
 
     fn stand(&self, field: &Field<'_>, call: &CallView<'_>, rng: &mut SmallRng) -> Standings {
