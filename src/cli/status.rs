@@ -47,10 +47,14 @@ fn render(list: &v1::ListPoolsResponse, all_endpoints: bool, paint: Paint) -> St
 }
 
 fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
-    let mut table = table(
-        paint,
-        &["POOL", "TENURE", "REGION", "STATE", "<IN FLIGHT", "<USED", "<ENDPOINTS", "<SERVED", "<FAILED"],
-    );
+    let mut heads =
+        vec!["POOL", "TENURE", "REGION", "STATE", "<IN FLIGHT", "<USED", "<ENDPOINTS", "<SERVED", "<FAILED"];
+    // Most have no power to show.
+    let powered = list.pools.iter().any(|pool| pool.watts.is_some());
+    if powered {
+        heads.push("<POWER");
+    }
+    let mut table = table(paint, &heads);
     for pool in &list.pools {
         let tenure = match pool.tenure() {
             v1::Tenure::Owned => "owned",
@@ -63,7 +67,7 @@ fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
         };
         let used = pool.utilisation.map_or_else(nothing, |used| format!("{:.0} %", 100.0 * used));
         let healthy = pool.endpoints.iter().filter(|endpoint| endpoint.state() == v1::State::Healthy).count();
-        table.add_row([
+        let mut row = vec![
             Cell::new(&pool.name),
             Cell::new(tenure),
             Cell::new(if pool.region.is_empty() { "-" } else { &pool.region }),
@@ -73,7 +77,11 @@ fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
             Cell::new(format!("{healthy}/{}", pool.endpoints.len())),
             Cell::new(pool.served),
             Cell::new(pool.failed),
-        ]);
+        ];
+        if powered {
+            row.push(Cell::new(power(pool.watts, pool.max_watts)));
+        }
+        table.add_row(row);
     }
     finished(&table)
 }
@@ -166,6 +174,16 @@ fn state(state: v1::State) -> Cell {
     match colour {
         Some(colour) => cell.fg(colour),
         None => cell,
+    }
+}
+
+/// Kilowatts, of those that the site gives.
+fn power(watts: Option<f64>, max: Option<f64>) -> String {
+    let kw = |watts: f64| watts / 1e3;
+    match (watts, max) {
+        (Some(watts), Some(max)) => format!("{:.1}/{:.1} kW", kw(watts), kw(max)),
+        (Some(watts), None) => format!("{:.1} kW", kw(watts)),
+        (None, _) => nothing(),
     }
 }
 

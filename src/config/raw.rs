@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::read::{At, record, words};
 use super::secret::Reference;
-use super::values::{Amount, Bytes, Name, Share, Within};
+use super::values::{Amount, Bytes, Name, Share, UtcOffset, Within};
 use crate::domain::Timestamp;
 use crate::upstream::openai::Flavour;
 
 mod simulate;
+mod supply;
 pub(crate) use simulate::{Simulate, SimulateEvent};
+pub(crate) use supply::{Day, Power};
 
 record! {
     /// A Gridtie config.
@@ -301,6 +303,10 @@ record! {
         failure_domain: Option<Name>,
         /// When it can be reached at all; default always.
         contact: Option<Contact>,
+        /// What the clock shows more than UTC that `hours` of this pool are read on, like "+02:00"; default UTC.
+        utc_offset: Option<UtcOffset>,
+        /// tenure = "owned": what it draws, and what that costs.
+        power: Option<Power>,
         /// The round trip to it before anything is measured; default 5ms for owned pools, 60ms for metered ones.
         round_trip: Option<At<Duration>>,
         /// At most so many calls at once; default no limit.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ids::{ClassId, ModelId, OfferId, PoolId, TenantId};
+use super::power::Power;
 use super::request::{AskKind, Capabilities};
 use super::time::Timestamp;
 use super::usage::Prices;
@@ -108,6 +109,8 @@ pub struct Pool {
     pub failure_domain: Arc<str>,
     /// When it can be reached at all (an orbital or otherwise intermittent pool); absent is always.
     pub contact: Option<ContactWindow>,
+    /// What it draws, and what that costs; absent where nobody said. Owned pools only.
+    pub power: Option<Power>,
     /// The round trip to it before anything is measured.
     pub rtt_prior: Duration,
     /// At most so many calls at once, over all its endpoints; absent is no limit.

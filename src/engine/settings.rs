@@ -282,6 +282,11 @@ impl Speed {
         (self.prefill_base_s + work).max(self.prefill_floor_s)
     }
 
+    /// The same without the floor: never more, and a sum over the parts of a prompt.
+    pub fn prefill_at_least_s(&self, n: u32, uncached: u32) -> f64 {
+        self.prefill_base_s + self.work_s(n) - self.work_s(n - uncached.min(n))
+    }
+
     /// Seconds of one decode step with `batch` sequences, undisturbed.
     pub fn step_s(&self, batch: u32) -> f64 {
         self.step_base_s + self.step_seq_s * f64::from(batch)

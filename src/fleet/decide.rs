@@ -37,6 +37,9 @@ impl Fleet {
         if now.mono >= facts.deadline {
             return shed_late("the deadline passed before a pool was chosen");
         }
+        if now.wall >= self.prices_until {
+            self.reprice(now);
+        }
         if let Err(refusal) = self.may_retry(facts, tried, now) {
             return Decision::Shed(refusal);
         }
@@ -193,7 +196,8 @@ impl Fleet {
             ttft_limit: limits.first_token,
             idle_limit: limits.idle,
             expected_ttft: patience::seconds(expected_s),
-            expected_usd: candidate.terms.money,
+            // Energy is the operator's, and on nobody's bill.
+            expected_usd: candidate.terms.money - candidate.quote.energy_usd,
             work_s,
             lane_s: work_s + job.fixed_s,
             expected_tokens: call.input + call.output,

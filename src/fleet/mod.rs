@@ -14,6 +14,7 @@ mod sessions;
 mod settings;
 mod state;
 pub mod status;
+mod supply;
 mod survey;
 mod watch;
 
@@ -28,7 +29,7 @@ use self::prefixes::Prefixes;
 use self::sessions::Sessions;
 use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
-use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId};
+use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId, Timestamp};
 use crate::estimate::Mean;
 use crate::limit::RetryBudgets;
 use crate::policy::rival::Memory;
@@ -51,6 +52,8 @@ pub struct Fleet {
     level: Level,
     /// Any pool has grants that can be used up.
     limited: bool,
+    /// Until then the prices at hand are those of the hour.
+    prices_until: Timestamp,
     next_endpoint: u32,
     generation: u64,
     /// Kept between decisions so that they need no allocation.
@@ -73,7 +76,7 @@ impl Fleet {
         let sessions = Sessions::new(settings.session_ttl);
         let rivals = rivals::memory(&settings, offers.len(), now);
         let retries = RetryBudgets::new(catalog.tenants.len());
-        Self {
+        let mut fleet = Self {
             catalog,
             settings,
             pools,
@@ -83,12 +86,15 @@ impl Fleet {
             sessions,
             level: Level::new(&settings.choice.shadow),
             limited,
+            prices_until: Timestamp::default(),
             next_endpoint: 0,
             generation: 0,
             scratch: Survey::default(),
             rivals,
             prefixes: Prefixes::default(),
-        }
+        };
+        fleet.reprice(now);
+        fleet
     }
 
     /// The endpoints of a pool are now these: new ones join, missing ones leave (their calls go on), the rest keep
@@ -108,6 +114,7 @@ impl Fleet {
         state.tidy();
         state.best = 0;
         state.recount(now.mono, &self.settings.health);
+        state.limit();
         self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.generation += 1;
     }
@@ -153,6 +160,9 @@ impl Fleet {
     /// are complete. For logs and metrics. It also keeps what decisions read at hand, which makes them faster, not
     /// different. Twice a second is often enough.
     pub fn tick(&mut self, now: Now) -> Vec<Transition> {
+        if now.wall >= self.prices_until {
+            self.reprice(now);
+        }
         self.settle_all(now.mono)
     }
 

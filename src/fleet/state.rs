@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::Settings;
+use super::supply::Powered;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, PoolId, Tenure};
+use crate::engine::EnergyPrice;
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
 use crate::limit::{Granted, InFlight};
@@ -16,6 +18,10 @@ use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 pub(super) struct PoolState {
     pub(super) drained: bool,
     pub(super) in_flight: InFlight,
+    /// What it draws, if that is known.
+    pub(super) powered: Option<Powered>,
+    /// What energy costs there now; nothing where that is not known.
+    pub(super) energy: EnergyPrice,
     /// What is left of what its contract grants, and what that saves.
     pub(super) granted: Granted,
     pub(super) savings: Savings,
@@ -100,6 +106,8 @@ impl PoolState {
         let state = |(i, pool): (usize, &crate::domain::Pool)| Self {
             drained: false,
             in_flight: InFlight::new(pool.max_in_flight),
+            powered: Powered::of(pool),
+            energy: EnergyPrice::default(),
             granted: Granted::new(&pool.grants, now),
             savings: Savings::default(),
             domain: domain(&pool.failure_domain),
@@ -138,6 +146,7 @@ impl PoolState {
         self.endpoints.retain(|e| !e.leaving || e.load.in_flight > 0);
         if self.endpoints.len() < had {
             self.best = 0;
+            self.limit();
         }
     }
 

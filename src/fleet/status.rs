@@ -33,6 +33,10 @@ pub struct PoolStatus {
     pub utilisation: Option<f64>,
     /// Dollars per slot-second that its capacity is worth now; for owned pools.
     pub scarcity_usd_per_s: Option<f64>,
+    /// Watts that it draws by its model, cooling included; where that is known.
+    pub watts: Option<f64>,
+    /// What its site gives, in watts.
+    pub max_watts: Option<f64>,
     /// Attempts that gave a whole answer.
     pub served: u64,
     /// Attempts that failed.
@@ -155,6 +159,8 @@ impl Fleet {
             scarcity_usd_per_s: state
                 .owned
                 .then(|| state.shadow(stretch, self.level.usd(), &self.settings, now.mono).slot_usd_per_s),
+            watts: state.watts(stretch, now.mono),
+            max_watts: pool.power.as_ref().and_then(|p| p.max_w),
             served: state.served,
             failed: state.failed,
             endpoints: state.endpoints.iter().map(endpoint).collect(),

@@ -102,7 +102,7 @@ impl Fleet {
         in_contact(pool, asking.call.now)?;
         let mut rank = self.rank(asking, known)?;
         if let Some(max) = around.in_flight.full() {
-            return Err(Exclusion::Full { max });
+            return Err(around.full_for(max));
         }
         if !around.granted.boundless()
             && self.rivals.is_none()
@@ -235,6 +235,7 @@ impl Fleet {
             slot_s,
             shadow,
             grants_usd: around.grants_usd(call.input + call.output, call.now),
+            energy_usd: around.energy.usd(prefill_s, slot_s),
         }
     }
 
@@ -249,7 +250,7 @@ impl Fleet {
         let prefill_s = nominal_work_s(&pool.engine_prior, tokens, 0.0) * read.stretch;
         let money = tokens * (state.prices.input - state.prices.cached).max(0.0);
         let shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, asking.call.now.mono);
-        let scarcity = shadow.prefill_usd_per_s * prefill_s;
+        let scarcity = shadow.prefill_usd_per_s * prefill_s + around.energy.usd(prefill_s, 0.0);
         let delay = asking.call.class.delay_usd_per_s * prefill_s;
         Some((warm.pool, self.settings.choice.next_turn * (money + scarcity + delay)))
     }

@@ -13,6 +13,7 @@ mod failure;
 mod properties;
 mod rivals;
 mod routing;
+mod supply;
 mod waiting;
 
 pub(super) const OWN: PoolId = PoolId(0);
@@ -33,6 +34,7 @@ pub(super) fn pool(name: &str, tenure: Tenure) -> Pool {
         region: Some("north".into()),
         failure_domain: name.into(),
         contact: None,
+        power: None,
         rtt_prior: Duration::from_millis(10),
         grants: Default::default(),
         max_in_flight: None,

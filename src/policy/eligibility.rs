@@ -43,6 +43,13 @@ pub enum Exclusion {
         /// How many.
         max: u32,
     },
+    /// One more call could draw more than the site gives.
+    Power {
+        /// How many draw all of it.
+        calls: u32,
+        /// What it gives, in watts.
+        max_w: f64,
+    },
     /// The breaker of (pool, model) is open.
     Ejected {
         /// Until then.
@@ -180,7 +187,7 @@ impl Exclusion {
 
     /// Too much work rather than illness.
     pub const fn loaded(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Cooldown { .. } | Self::Granted { .. })
+        matches!(self, Self::Full { .. } | Self::Power { .. } | Self::Cooldown { .. } | Self::Granted { .. })
     }
 
     /// When time alone ends it, if it does.
@@ -204,6 +211,7 @@ impl Exclusion {
             | Self::NoEndpoints
             | Self::AlreadyTried
             | Self::Full { .. }
+            | Self::Power { .. }
             | Self::Probation
             | Self::TooSlow { .. } => None,
         }
@@ -211,7 +219,7 @@ impl Exclusion {
 
     /// The end of another call may end it.
     pub const fn clears_with_load(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Probation)
+        matches!(self, Self::Full { .. } | Self::Power { .. } | Self::Probation)
     }
 
     /// The stable word for metrics.
@@ -228,6 +236,7 @@ impl Exclusion {
             Self::NoEndpoints => "no_endpoints",
             Self::AlreadyTried => "already_tried",
             Self::Full { .. } => "full",
+            Self::Power { .. } => "power",
             Self::Ejected { .. } => "ejected",
             Self::EndpointsEjected { .. } => "endpoints_ejected",
             Self::Probation => "probation",
@@ -260,6 +269,9 @@ impl Exclusion {
             Self::NoEndpoints => write!(s, "no endpoints known"),
             Self::AlreadyTried => write!(s, "already tried"),
             Self::Full { max } => write!(s, "full: {max} calls in flight"),
+            Self::Power { calls, max_w } => {
+                write!(s, "power: {calls} calls may draw all of its {:.3} MW", max_w / 1e6)
+            }
             Self::Ejected { until } => write!(s, "ejected for {:.1} s", left(until)),
             Self::EndpointsEjected { until } => {
                 write!(s, "all endpoints ejected, the first for {:.1} s", left(until))

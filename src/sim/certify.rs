@@ -13,6 +13,7 @@ use super::report::{Bound, Floor};
 use super::traffic::{BadTraffic, Traffic};
 use super::world::{Blow, Setup};
 use crate::domain::{Instant, PoolId, Tenure};
+use crate::engine::{Draw, EnergyPrice};
 
 /// The gate of a pool counts in whole nanoseconds a token, and so lets this much more through at most: one in the
 /// 6,000 nanoseconds of a token at ten million tokens a minute.
@@ -128,9 +129,18 @@ fn pool(setup: &Setup, id: PoolId, largest: u64) -> Pool {
         requests: grants.requests_per_minute.map(Limit::of_gate),
         tokens,
         contact: played.door.contact,
+        energy: energy(known),
         down: down(setup, id),
         slowest: slow.fold(1.0, f64::max),
     }
+}
+
+/// Energy at its cheapest hour.
+fn energy(pool: &crate::domain::Pool) -> EnergyPrice {
+    pool.power.as_ref().map_or_else(EnergyPrice::default, |power| {
+        let slots = f64::from(pool.engine_prior.slots.max(1));
+        Draw::of(power, slots).price(power.usd_per_mwh.least())
+    })
 }
 
 /// When the pool refuses everything.

@@ -63,6 +63,11 @@ struct EventLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PoolLabels {
+    pool: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabels {
     to: &'static str,
 }
@@ -95,6 +100,8 @@ pub(super) struct Metrics {
     offers: Vec<OfferSeries>,
     /// By pool: unreadable, late.
     dropped: Vec<[Gauge; 2]>,
+    /// By pool, where it is known.
+    watts: Vec<Option<Gauge<f64, AtomicU64>>>,
     transitions: Family<StateLabels, Counter>,
     pub(super) unresolved: Counter,
     open: Gauge,
@@ -115,6 +122,7 @@ impl Metrics {
         let seconds = class_series(&mut registry, catalog);
         let offers = offer_series(&mut registry, catalog);
         let dropped = event_series(&mut registry, catalog);
+        let watts = watt_series(&mut registry, catalog);
         let transitions = Family::default();
         registry.register(
             "pool_transitions",
@@ -141,6 +149,7 @@ impl Metrics {
             seconds,
             offers,
             dropped,
+            watts,
             transitions,
             unresolved,
             open,
@@ -192,6 +201,12 @@ impl Metrics {
         if let Some([first, second]) = self.dropped.get(pool.index()) {
             first.set(unreadable as i64);
             second.set(late as i64);
+        }
+    }
+
+    pub(super) fn pool_draws(&self, pool: PoolId, watts: f64) {
+        if let Some(Some(gauge)) = self.watts.get(pool.index()) {
+            gauge.set(watts);
         }
     }
 
@@ -248,6 +263,14 @@ fn event_series(registry: &mut Registry, catalog: &Catalog) -> Vec<[Gauge; 2]> {
             .map(|kind| dropped.get_or_create_owned(&EventLabels { pool: pool.name.to_string(), kind }))
     };
     catalog.pools.iter().map(series).collect()
+}
+
+fn watt_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Option<Gauge<f64, AtomicU64>>> {
+    let watts = Family::<PoolLabels, Gauge<f64, AtomicU64>>::default();
+    registry.register("pool_watts", "Watts that an owned pool draws by its model", watts.clone());
+    let labels = |pool: &crate::domain::Pool| PoolLabels { pool: pool.name.to_string() };
+    let series = |pool| watts.get_or_create_owned(&labels(pool));
+    catalog.pools.iter().map(|pool| pool.power.is_some().then(|| series(pool))).collect()
 }
 
 fn class_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Histogram> {

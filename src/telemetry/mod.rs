@@ -65,6 +65,11 @@ impl Telemetry {
         self.metrics.events_dropped(pool, unreadable, late);
     }
 
+    /// What a pool draws now, in watts.
+    pub fn pool_draws(&self, pool: PoolId, watts: f64) {
+        self.metrics.pool_draws(pool, watts);
+    }
+
     /// All metrics in the text format of Prometheus (OpenMetrics 1.0). `open` is the number of calls under way.
     pub fn metrics_text(&self, open: usize, draining: bool) -> String {
         self.metrics.text(open, draining, self.log.dropped())

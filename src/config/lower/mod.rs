@@ -6,6 +6,7 @@ mod offers;
 mod pools;
 mod routing;
 mod simulate;
+mod supply;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -107,8 +107,10 @@ impl Lower<'_> {
             settings.door.grants =
                 Grants { requests_per_minute: door.or(grants.requests_per_minute), ..grants };
         }
+        let known = endpoints.names.is_empty().then_some(endpoints.fixed.len());
         let pool = Pool {
             tenure: tenure(raw),
+            power: self.power(raw, known),
             region: raw.region.as_ref().map(|region| region.0.as_str().into()),
             failure_domain: raw.failure_domain.as_ref().map_or_else(|| name.clone(), |d| d.0.as_str().into()),
             contact,

@@ -193,6 +193,8 @@ fn pool_to_wire(catalog: &Catalog, id: PoolId, pool: PoolStatus) -> v1::PoolStat
         scarcity_usd_per_s: pool.scarcity_usd_per_s,
         served: pool.served,
         failed: pool.failed,
+        watts: pool.watts,
+        max_watts: pool.max_watts,
     }
 }
 

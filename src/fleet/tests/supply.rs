@@ -1,0 +1,198 @@
+//! Power, hours and leases of a fleet's pools.
+
+use super::*;
+use crate::policy::Exclusion;
+use proptest::prelude::*;
+
+/// Servers of 10 kW, of which 2 kW are drawn always and 6 kW by prompts.
+fn power(usd_per_mwh: f64) -> Power {
+    Power {
+        idle_w: 2000.0,
+        decode_w: 4000.0,
+        full_w: 10_000.0,
+        pue: 1.0,
+        usd_per_mwh: Timetable::always(usd_per_mwh),
+        max_w: None,
+    }
+}
+
+fn powered(power: Power) -> Catalog {
+    let mut c = catalog();
+    c.pools[0].power = Some(power);
+    c
+}
+
+fn money_at_own(w: &World, facts: &CallFacts, now: f64) -> f64 {
+    let explained = w.fleet.explain(facts, at(now));
+    let row = explained.rows.iter().find(|r| &*r.pool == "own").unwrap();
+    match &row.standing {
+        explain::Standing::Eligible { terms, .. } => terms.money,
+        explain::Standing::Excluded { reason, .. } => panic!("excluded: {reason}"),
+    }
+}
+
+#[test]
+fn the_money_of_an_owned_pool_is_the_energy_of_the_call() {
+    let mut w = World::new(powered(power(100.0)), 1);
+    let facts = w.facts(0.0);
+    // 0.06 s of fixed prefill and 0.1 s for 1000 tokens at 6 kW; 256 tokens of 30 ms in one of 64 seats of 2 kW.
+    let joules = 0.16 * 6000.0 + 256.0 * 0.03 * 2000.0 / 64.0;
+    let money = money_at_own(&w, &facts, 0.0);
+    assert!((money - joules * 100.0 / 3.6e9).abs() < 1e-12, "{money}");
+    let d = w.go(&facts, 0.0);
+    assert_eq!((d.pool, d.expected_usd), (OWN, 0.0), "energy is on nobody's bill");
+}
+
+#[test]
+fn power_that_is_dear_enough_sends_calls_to_a_provider() {
+    let go = |usd_per_mwh| {
+        let mut w = World::new(powered(power(usd_per_mwh)), 1);
+        let facts = w.facts(0.0);
+        w.go(&facts, 0.0).pool
+    };
+    assert_eq!((go(80.0), go(60_000.0)), (OWN, CHEAP));
+}
+
+#[test]
+fn the_price_of_power_changes_with_the_hour_without_a_tick() {
+    // at(0) is 08:00 UTC on a Friday.
+    let night = Hours { days: Hours::EVERY_DAY, from: 20 * 60, to: 8 * 60 };
+    let mut p = power(0.0);
+    p.usd_per_mwh = Timetable::new(60_000.0, &[(night, 50.0)], 60);
+    let mut w = World::new(powered(p), 1);
+    let hour = 3600.0;
+    let facts = w.facts(0.0);
+    assert_eq!(w.go(&facts, 0.0).pool, CHEAP);
+    let evening = 10.0 * hour + 3599.9;
+    let facts = w.facts(evening);
+    assert_eq!(w.go(&facts, evening).pool, CHEAP);
+    let facts = w.facts(11.0 * hour);
+    assert_eq!(w.go(&facts, 11.0 * hour).pool, OWN, "19:00 UTC is 20:00 there");
+}
+
+#[test]
+fn a_cap_leaves_out_the_call_that_could_break_it_and_the_next_end_lets_it_in() {
+    // Two servers idle at 4 kW; the first two calls may both prefill: 12 kW more; each takes 31.25 W of a batch.
+    let mut p = power(80.0);
+    p.max_w = Some(16_000.0 + 3.0 * 31.25);
+    let mut c = powered(p);
+    c.models[0].offers.truncate(1);
+    let mut w = World::new(c, 2);
+    let mut on: Vec<_> = (0..3)
+        .map(|_| {
+            let facts = w.facts(0.0);
+            let ticket = w.start(&facts, 0.0);
+            (facts, ticket)
+        })
+        .collect();
+    let facts = w.facts(0.0);
+    let explained = w.fleet.explain(&facts, at(0.0));
+    assert!(
+        matches!(&explained.rows[0].standing, explain::Standing::Excluded { name: "power", reason }
+            if reason.contains("0.016 MW")),
+        "{explained}"
+    );
+    assert!(matches!(w.decide(&facts, &[], 0.0), Decision::Wait { .. }));
+    let status = w.fleet.status(at(0.0)).pools.remove(0);
+    assert_eq!((status.watts, status.max_watts), (Some(16_093.75), Some(16_093.75)));
+    let before = w.fleet.generation();
+    let (done, ticket) = on.remove(0);
+    w.end(&done, ticket, ok(1000, 10), 1.0);
+    assert!(w.fleet.generation() > before, "those that wait are asked");
+    assert_eq!(w.go(&facts, 1.0).pool, OWN);
+}
+
+#[test]
+fn slots_are_scarcer_where_the_site_cannot_power_them_all() {
+    let scarcity = |max_w| {
+        let mut p = power(80.0);
+        p.max_w = max_w;
+        let mut w = World::new(powered(p), 1);
+        for _ in 0..20 {
+            let facts = w.facts(0.0);
+            let _ticket = w.start_at(&facts, OWN, 0.0);
+        }
+        w.fleet.status(at(0.0)).pools[0].scarcity_usd_per_s.unwrap()
+    };
+    // Room for 24 calls.
+    assert!(scarcity(Some(8000.0 + 24.0 * 31.25)) > 10.0 * scarcity(None));
+}
+
+#[test]
+fn a_limit_of_the_operator_keeps_its_name_beside_a_cap() {
+    let mut p = power(80.0);
+    p.max_w = Some(9000.0);
+    let mut c = powered(p);
+    c.pools[0].max_in_flight = Some(1);
+    let mut w = World::new(c, 1);
+    let facts = w.facts(0.0);
+    let _ticket = w.start_at(&facts, OWN, 0.0);
+    assert_eq!(w.fleet.pools[0].full_for(1), Exclusion::Full { max: 1 });
+}
+
+proptest! {
+    /// Dearer power makes own capacity dearer, whatever else happened before: its total never falls.
+    #[test]
+    fn dearer_power_never_makes_own_capacity_more_attractive(
+        cheap in 0.0f64..1000.0, more in 0.0f64..10_000.0,
+        before in prop::collection::vec((1u32..20_000, 1u64..400), 0..60),
+        input in 1u32..50_000,
+    ) {
+        let total = |usd_per_mwh: f64| {
+            let mut w = World::new(powered(power(usd_per_mwh)), 2);
+            for (i, (input, output)) in before.iter().enumerate() {
+                let now = i as f64 * 0.01;
+                let mut facts = w.facts(now);
+                facts.input_tokens = *input;
+                let mut ticket = w.start_at(&facts, OWN, now);
+                w.fleet.first_token(&facts, &mut ticket, at(now));
+                if output % 3 == 0 {
+                    w.end(&facts, ticket, ok(u64::from(*input), *output), now);
+                }
+            }
+            let mut facts = w.facts(1.0);
+            facts.input_tokens = input;
+            let explained = w.fleet.explain(&facts, at(1.0));
+            explained.rows.iter().find_map(|row| match &row.standing {
+                explain::Standing::Eligible { terms, .. } if &*row.pool == "own" => Some(terms.base()),
+                _ => None,
+            })
+        };
+        prop_assert!(total(cheap) <= total(cheap + more));
+    }
+
+    /// Whatever comes and goes, the site's cap holds at every moment.
+    #[test]
+    fn a_cap_is_never_exceeded(
+        kw in 4.5f64..30.0, endpoints in 1usize..4,
+        steps in prop::collection::vec((0u8..3, any::<u8>(), 0u16..2000), 1..200),
+    ) {
+        let mut p = power(80.0);
+        p.max_w = Some(kw * 1e3);
+        let idle_kw = 2.0 * endpoints as f64;
+        let mut c = powered(p);
+        c.pools[0].engine_prior.slots = 8;
+        let mut w = World::new(c, endpoints);
+        let (mut on, mut s) = (Vec::new(), 0.0);
+        for (what, which, ms) in steps {
+            s += f64::from(ms) / 1e3;
+            match what {
+                0 | 1 => {
+                    let mut facts = w.facts(s);
+                    facts.hints.pools = vec!["own".into()];
+                    if let Decision::Dispatch(d) = w.decide(&facts, &[], s) {
+                        let ticket = w.fleet.started(&facts, d, at(s));
+                        on.push((facts, ticket));
+                    }
+                }
+                _ if !on.is_empty() => {
+                    let (facts, ticket) = on.swap_remove(usize::from(which) % on.len());
+                    w.end(&facts, ticket, ok(1000, 10), s);
+                }
+                _ => {}
+            }
+            let drawn = w.fleet.status(at(s)).pools[0].watts.unwrap();
+            prop_assert!(drawn <= (kw.max(idle_kw)) * 1e3 + 1e-6, "{drawn} W of {kw} kW");
+        }
+    }
+}
