@@ -57,6 +57,7 @@ fn catalog(pools: u16) -> Catalog {
         c.offers.push(Offer {
             pool: PoolId(i),
             model: ModelId(0),
+            hours: None,
             upstream_model: "m".into(),
             prices,
             context_window: Some(131_072),

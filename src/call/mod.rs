@@ -393,7 +393,8 @@ impl Call {
             }
         };
         let usage = self.usage_at_end(&end, failure);
-        let cost = catalog.offer(ticket.dispatch.offer).prices.cost(&usage);
+        let (prices, _) = catalog.offer(ticket.dispatch.offer).prices_at(ticket.sent);
+        let cost = prices.cost(&usage);
         self.record.attempts.push(AttemptRecord {
             offer: ticket.dispatch.offer,
             pool: ticket.dispatch.pool,
@@ -460,3 +461,6 @@ impl Call {
         self.events
     }
 }
+
+#[cfg(test)]
+mod tests;

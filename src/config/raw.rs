@@ -12,7 +12,7 @@ use crate::upstream::openai::Flavour;
 mod simulate;
 mod supply;
 pub(crate) use simulate::{Simulate, SimulateEvent};
-pub(crate) use supply::{Day, Power};
+pub(crate) use supply::{Day, OfferHours, Power};
 
 record! {
     /// A Gridtie config.
@@ -417,6 +417,8 @@ record! {
         cache_write: Option<Amount>,
         /// Output tokens.
         output: Option<Amount>,
+        /// Hours at which they cost something else, on the pool's clock; the first that fits counts.
+        hours: Vec<OfferHours>,
         /// Added to what the kind of model has by default; `-tools` takes one away.
         capabilities: Vec<At<String>>,
     }

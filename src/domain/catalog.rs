@@ -12,6 +12,7 @@ use super::ids::{ClassId, ModelId, OfferId, PoolId, TenantId};
 use super::power::Power;
 use super::request::{AskKind, Capabilities};
 use super::time::Timestamp;
+use super::timetable::Timetable;
 use super::usage::Prices;
 
 /// The facts that routing may rely on.
@@ -272,12 +273,32 @@ pub struct Offer {
     pub model: ModelId,
     /// What the pool calls it.
     pub upstream_model: Arc<str>,
-    /// Per token.
+    /// Per token, at the usual hours.
     pub prices: Prices,
+    /// At all hours, where they change.
+    pub hours: Option<Timetable<Prices>>,
     /// Input and output together, in tokens; absent is unknown and unlimited.
     pub context_window: Option<u32>,
     /// What it can do.
     pub capabilities: Capabilities,
+}
+
+impl Offer {
+    /// The prices of that hour, and the moment at which they change next, if they ever do.
+    pub fn prices_at(&self, wall: Timestamp) -> (Prices, Option<Timestamp>) {
+        self.hours.as_ref().map_or((self.prices, None), |hours| hours.at(wall))
+    }
+
+    /// The least that each kind of token ever costs.
+    pub fn least_prices(&self) -> Prices {
+        let least = |a: Prices, b: Prices| Prices {
+            input: a.input.min(b.input),
+            cached: a.cached.min(b.cached),
+            cache_write: a.cache_write.min(b.cache_write),
+            output: a.output.min(b.output),
+        };
+        self.hours.iter().flat_map(Timetable::values).reduce(least).unwrap_or(self.prices)
+    }
 }
 
 /// A name that clients ask for.

@@ -37,7 +37,7 @@ impl Fleet {
         }
         self.prefix_sent(facts, &dispatch);
         self.rival_sent(facts, &dispatch, now);
-        Ticket { dispatch, started: now.mono, first_token: None }
+        Ticket { dispatch, started: now.mono, sent: now.wall, first_token: None }
     }
 
     /// Its first content came. What was being tried out with it is let back in.

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::{Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Usage};
+use crate::domain::{
+    Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Timestamp, Usage,
+};
 
 /// What to do with a call now. Taken afresh for every attempt.
 #[derive(Clone, Debug)]
@@ -107,6 +109,8 @@ pub struct Ticket {
     pub dispatch: Dispatch,
     /// When it was sent.
     pub started: Instant,
+    /// The same by the clock on the wall: the prices of that hour are its bill.
+    pub sent: Timestamp,
     /// When its first content came.
     pub first_token: Option<Instant>,
 }

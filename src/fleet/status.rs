@@ -67,7 +67,7 @@ pub struct OfferStatus {
     pub model: Arc<str>,
     /// `healthy`, `ejected`, `probation`, `slow_start`, `cooldown` or `disabled`.
     pub state: &'static str,
-    /// Per token.
+    /// Per token, at this hour.
     pub prices: Prices,
     /// Expected seconds to the first token of a prompt of 1024 tokens, without queueing.
     pub ttft_s: f64,
@@ -124,7 +124,7 @@ impl Fleet {
             offers.push(OfferStatus {
                 model: Arc::clone(&self.catalog.model(known.model).name),
                 state: s.name(now.mono, settings),
-                prices: known.prices,
+                prices: known.prices_at(now.wall).0,
                 ttft_s: read.base_s + work * read.stretch,
                 tpot_s: read.tpot_s,
                 p_err: read.p_err,

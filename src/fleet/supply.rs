@@ -4,7 +4,7 @@ use super::Fleet;
 use super::state::PoolState;
 use crate::domain::{Instant, Now, Pool, Timestamp};
 use crate::engine::Draw;
-use crate::policy::Exclusion;
+use crate::policy::{Exclusion, TokenPrices};
 
 /// The power of a pool, as far as it does not change.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -70,6 +70,13 @@ impl Fleet {
             let (usd_per_mwh, ends) = power.usd_per_mwh.at(now.wall);
             state.energy = powered.draw.price(usd_per_mwh);
             until = ends.map_or(until, |ends| until.min(ends));
+        }
+        for (state, offer) in self.offers.iter_mut().zip(&self.catalog.offers) {
+            if offer.hours.is_some() {
+                let (prices, ends) = offer.prices_at(now.wall);
+                state.prices = TokenPrices::from(&prices);
+                until = ends.map_or(until, |ends| until.min(ends));
+            }
         }
         self.prices_until = until;
     }

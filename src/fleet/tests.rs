@@ -61,7 +61,7 @@ pub(super) fn offer(pool: PoolId, model: ModelId, input: f64, output: f64) -> Of
     };
     let capabilities = Capabilities::CHAT_DEFAULT;
     let context_window = Some(131_072);
-    Offer { pool, model, upstream_model: "m".into(), prices, context_window, capabilities }
+    Offer { pool, model, hours: None, upstream_model: "m".into(), prices, context_window, capabilities }
 }
 
 pub(super) fn class(name: &str, may_wait: bool) -> Class {

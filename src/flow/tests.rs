@@ -71,6 +71,7 @@ where
     let offer = catalog::Offer {
         pool: PoolId(0),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: Prices::default(),
         context_window: None,

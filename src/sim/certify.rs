@@ -125,7 +125,7 @@ fn pool(setup: &Setup, id: PoolId, largest: u64) -> Pool {
         tenure: known.tenure,
         engines: played.engines.clone(),
         delay: played.door.delay,
-        offers: offers.map(|offer| (offer.model, offer.prices)).collect(),
+        offers: offers.map(|offer| (offer.model, offer.least_prices())).collect(),
         requests: grants.requests_per_minute.map(Limit::of_gate),
         tokens,
         contact: played.door.contact,

@@ -28,6 +28,7 @@ fn catalog() -> Catalog {
         offers: vec![Offer {
             pool: PoolId(0),
             model: ModelId(0),
+            hours: None,
             upstream_model: "m".into(),
             prices: Prices::default(),
             context_window: None,

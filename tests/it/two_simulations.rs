@@ -128,6 +128,7 @@ fn catalog() -> Arc<Catalog> {
     let offer = |i: u16, dollars: f64| Offer {
         pool: PoolId(i),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: Prices {
             input: Price::per_million(dollars),

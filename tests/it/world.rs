@@ -48,6 +48,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
     let offer = |i: u16, dollars| Offer {
         pool: PoolId(i),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: prices(dollars),
         context_window: Some(10_000),

@@ -319,8 +319,8 @@ fn energy_is_among_the_dollars_of_a_powered_pool_and_in_the_bound() {
     let trace = folder.file("tiny.csv", &trace());
     let with = |name: &str, power: &str| {
         let text = include_str!("../../../config/simulate.toml");
-        let own = "name = \"own\"\ntenure = \"owned\"\n";
-        let config = folder.file(name, &text.replacen(own, &format!("{own}{power}\n"), 1));
+        let own = "tenure = \"owned\"\n";
+        let config = folder.file(name, &text.replace(own, &format!("{own}{power}\n")));
         let shown = played(&[
             "--trace",
             &trace,

@@ -63,3 +63,25 @@ record! {
         usd_per_mwh: Amount,
     }
 }
+
+record! {
+    /// Hours at which tokens cost something else. What is not said is as usual.
+    OfferHours as "pool.offer.hours" {
+        /// From, like "08:00".
+        from: At<TimeOfDay>,
+        /// To, like "20:00"; not after `from` is on the next day.
+        to: At<TimeOfDay>,
+        /// Days on which these hours begin; default every day.
+        days: Vec<Day>,
+        /// All prices so many times as usual; 0.5 is half. Instead of the prices below.
+        times: Option<Amount>,
+        /// Input tokens that were not cached.
+        input: Option<Amount>,
+        /// Input tokens read from the cache.
+        cached: Option<Amount>,
+        /// Input tokens written to the cache.
+        cache_write: Option<Amount>,
+        /// Output tokens.
+        output: Option<Amount>,
+    }
+}

@@ -70,6 +70,40 @@ fn the_price_of_power_changes_with_the_hour_without_a_tick() {
     assert_eq!(w.go(&facts, 11.0 * hour).pool, OWN, "19:00 UTC is 20:00 there");
 }
 
+/// The provider `cheap` costs three times as much from noon on; at(0) is 08:00 UTC on a Friday.
+fn dear_afternoons() -> Catalog {
+    let mut c = catalog();
+    c.pools[1].engine_prior.ttft_base_s = 0.3;
+    let dear = offer(CHEAP, ModelId(0), 1.8, 7.2).prices;
+    let o = &mut c.offers[2];
+    let afternoon = Hours { days: Hours::EVERY_DAY, from: 12 * 60, to: 24 * 60 };
+    o.hours = Some(Timetable::new(o.prices, &[(afternoon, dear)], 0));
+    c.models[0].offers.remove(0);
+    c
+}
+
+#[test]
+fn a_price_that_changes_at_the_hour_flips_the_choice_at_the_hour() {
+    let mut w = World::new(dear_afternoons(), 1);
+    let noon = 4.0 * 3600.0;
+    for (now, pool) in [(0.0, CHEAP), (noon - 0.001, CHEAP), (noon, DEAR), (noon + 1.0, DEAR)] {
+        let facts = w.facts(now);
+        assert_eq!(w.go(&facts, now).pool, pool, "at {now} s");
+    }
+    let price = |w: &World, s| w.fleet.status(at(s)).pools[1].offers[0].prices.input;
+    assert_eq!([price(&w, 0.0), price(&w, noon)], [0.6, 1.8].map(Price::per_million));
+}
+
+#[test]
+fn a_tick_takes_the_prices_of_the_hour_to_hand_too() {
+    let mut w = World::new(dear_afternoons(), 1);
+    let noon = 4.0 * 3600.0;
+    w.fleet.tick(at(noon));
+    let facts = w.facts(noon);
+    let explained = w.fleet.explain(&facts, at(noon));
+    assert!(explained.rows[0].chosen && &*explained.rows[0].pool == "dear", "{explained}");
+}
+
 #[test]
 fn a_cap_leaves_out_the_call_that_could_break_it_and_the_next_end_lets_it_in() {
     // Two servers idle at 4 kW; the first two calls may both prefill: 12 kW more; each takes 31.25 W of a batch.

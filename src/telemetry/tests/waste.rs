@@ -24,6 +24,7 @@ fn catalog() -> Catalog {
     let offer = |pool| Offer {
         pool: PoolId(pool),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: Prices::default(),
         context_window: None,

@@ -43,6 +43,7 @@ fn catalog() -> Arc<Catalog> {
     let offer = |pool, dollars| Offer {
         pool: PoolId(pool),
         model: ModelId(0),
+        hours: None,
         upstream_model: "up".into(),
         prices: Prices { input: Price::per_million(dollars), ..Prices::default() },
         context_window: None,
