@@ -41,6 +41,7 @@ fn catalog(pools: u16) -> Catalog {
             region: None,
             failure_domain: name,
             contact: None,
+            lease: None,
             power: None,
             rtt_prior: Duration::from_millis(10),
             grants: Default::default(),

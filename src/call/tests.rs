@@ -24,6 +24,7 @@ fn catalog() -> Arc<Catalog> {
         region: None,
         failure_domain: "cloud".into(),
         contact: None,
+        lease: None,
         power: None,
         rtt_prior: Duration::ZERO,
         max_in_flight: None,

@@ -54,6 +54,10 @@ fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
     if powered {
         heads.push("<POWER");
     }
+    let leased = list.pools.iter().any(|pool| pool.lease_ends.is_some());
+    if leased {
+        heads.push("<LEASE");
+    }
     let mut table = table(paint, &heads);
     for pool in &list.pools {
         let tenure = match pool.tenure() {
@@ -80,6 +84,9 @@ fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
         ];
         if powered {
             row.push(Cell::new(power(pool.watts, pool.max_watts)));
+        }
+        if leased {
+            row.push(Cell::new(pool.lease_ends.map_or_else(nothing, |ends| lease(ends, list.at))));
         }
         table.add_row(row);
     }
@@ -166,6 +173,7 @@ fn state(state: v1::State) -> Cell {
         v1::State::Ejected => ("ejected", Some(Color::Red)),
         v1::State::Disabled => ("disabled", Some(Color::Red)),
         v1::State::Empty => ("no endpoints", Some(Color::Red)),
+        v1::State::NoLease => ("not leased", Some(Color::Cyan)),
         v1::State::NoContact => ("no contact", Some(Color::Cyan)),
         v1::State::Drained => ("drained", Some(Color::Cyan)),
         v1::State::Unspecified => ("unknown", None),
@@ -174,6 +182,17 @@ fn state(state: v1::State) -> Cell {
     match colour {
         Some(colour) => cell.fg(colour),
         None => cell,
+    }
+}
+
+/// What is left of a lease: days, hours or minutes, whichever there are some of.
+fn lease(ends: prost_types::Timestamp, now: Option<prost_types::Timestamp>) -> String {
+    let minutes = (ends.seconds - now.map_or(0, |now| now.seconds)) / 60;
+    match minutes {
+        ..0 => "over".to_owned(),
+        0..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} d", minutes / 1440),
     }
 }
 

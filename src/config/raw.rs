@@ -12,7 +12,7 @@ use crate::upstream::openai::Flavour;
 mod simulate;
 mod supply;
 pub(crate) use simulate::{Simulate, SimulateEvent};
-pub(crate) use supply::{Day, OfferHours, Power};
+pub(crate) use supply::{Day, Lease, OfferHours, Power};
 
 record! {
     /// A Gridtie config.
@@ -305,6 +305,8 @@ record! {
         contact: Option<Contact>,
         /// What the clock shows more than UTC that `hours` of this pool are read on, like "+02:00"; default UTC.
         utc_offset: Option<UtcOffset>,
+        /// tenure = "owned": from when to when it is yours; default for good.
+        lease: Option<Lease>,
         /// tenure = "owned": what it draws, and what that costs.
         power: Option<Power>,
         /// The round trip to it before anything is measured; default 5ms for owned pools, 60ms for metered ones.

@@ -110,6 +110,8 @@ pub struct Pool {
     pub failure_domain: Arc<str>,
     /// When it can be reached at all (an orbital or otherwise intermittent pool); absent is always.
     pub contact: Option<ContactWindow>,
+    /// From when to when it is ours; absent is for good. Owned pools only.
+    pub lease: Option<Lease>,
     /// What it draws, and what that costs; absent where nobody said. Owned pools only.
     pub power: Option<Power>,
     /// The round trip to it before anything is measured.
@@ -216,6 +218,38 @@ impl ContactWindow {
         }
         Duration::from_millis((self.period.as_millis() as u64).saturating_sub(self.phase_ms(at)))
     }
+}
+
+/// Capacity that is ours for a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lease {
+    /// From then; absent is since ever.
+    pub from: Option<Timestamp>,
+    /// Until then; absent is for good.
+    pub until: Option<Timestamp>,
+}
+
+impl Lease {
+    /// Is it ours at `at`?
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
+    }
+
+    /// How long it still is; absent is for good.
+    pub fn remaining(&self, at: Timestamp) -> Option<Duration> {
+        self.until.map(|until| between(at, until))
+    }
+
+    /// How long until it is ours; absent if that time is over.
+    pub fn begins_in(&self, at: Timestamp) -> Option<Duration> {
+        let over = self.until.is_some_and(|until| until <= at);
+        (!over).then(|| self.from.map_or(Duration::ZERO, |from| between(at, from)))
+    }
+}
+
+/// From one moment to a later one; zero if it is not later.
+const fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::from_millis(to.as_millis().saturating_sub(from.as_millis()))
 }
 
 /// What a contract grants a pool: beyond it requests are refused. All endpoints together.

@@ -3,7 +3,7 @@
 //! Knows nothing of configs or of how a number was spelt there. Whoever fills this in has checked it; the engine
 //! stays sane (no division by zero, no endless loop) with any numbers, but does not promise that they mean anything.
 
-use crate::domain::{ContactWindow, Duration, EnginePrior, Grants};
+use crate::domain::{ContactWindow, Duration, EnginePrior, Grants, Lease};
 
 /// One endpoint's engine.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -317,6 +317,8 @@ pub struct Door {
     pub delay: Duration,
     /// When the pool can be reached; absent is always.
     pub contact: Option<ContactWindow>,
+    /// When its machines are there; absent is for good.
+    pub lease: Option<Lease>,
     /// Refuse every connection.
     pub refuse: bool,
     /// What it keeps to; beyond it a request gets a 429.
@@ -341,6 +343,7 @@ impl Default for Door {
         Self {
             delay: Duration::ZERO,
             contact: None,
+            lease: None,
             refuse: false,
             grants: Grants::default(),
             error_rate: 0.0,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Fleet;
-use crate::domain::{Now, PoolId, Prices, Tenure};
+use crate::domain::{Now, PoolId, Prices, Tenure, Timestamp};
 
 /// All of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,7 +21,7 @@ pub struct PoolStatus {
     pub tenure: Tenure,
     /// Where it is.
     pub region: Option<Arc<str>>,
-    /// The one word: `drained`, `no_endpoints`, `no_contact`, or the best state of its offers.
+    /// The one word: `drained`, `no_endpoints`, `no_lease`, `no_contact`, or the best state of its offers.
     pub state: &'static str,
     /// An operator drained it.
     pub drained: bool,
@@ -37,6 +37,8 @@ pub struct PoolStatus {
     pub watts: Option<f64>,
     /// What its site gives, in watts.
     pub max_watts: Option<f64>,
+    /// When its lease ends.
+    pub lease_ends: Option<Timestamp>,
     /// Attempts that gave a whole answer.
     pub served: u64,
     /// Attempts that failed.
@@ -144,6 +146,7 @@ impl Fleet {
         let name = match () {
             () if state.drained => "drained",
             () if state.present == 0 => "no_endpoints",
+            () if pool.lease.is_some_and(|lease| !lease.holds(now.wall)) => "no_lease",
             () if !contact => "no_contact",
             () => of_offers.unwrap_or("healthy"),
         };
@@ -161,6 +164,7 @@ impl Fleet {
                 .then(|| state.shadow(stretch, self.level.usd(), &self.settings, now.mono).slot_usd_per_s),
             watts: state.watts(stretch, now.mono),
             max_watts: pool.power.as_ref().and_then(|p| p.max_w),
+            lease_ends: pool.lease.and_then(|lease| lease.until),
             served: state.served,
             failed: state.failed,
             endpoints: state.endpoints.iter().map(endpoint).collect(),

@@ -34,6 +34,7 @@ pub(super) fn pool(name: &str, tenure: Tenure) -> Pool {
         region: Some("north".into()),
         failure_domain: name.into(),
         contact: None,
+        lease: None,
         power: None,
         rtt_prior: Duration::from_millis(10),
         grants: Default::default(),

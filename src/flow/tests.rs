@@ -60,6 +60,7 @@ where
         region: None,
         failure_domain: "only".into(),
         contact: None,
+        lease: None,
         power: None,
         rtt_prior: Duration::from_millis(1),
         grants: Default::default(),

@@ -17,6 +17,7 @@ fn catalog() -> Catalog {
             region: None,
             failure_domain: "owned".into(),
             contact: None,
+            lease: None,
             power: None,
             rtt_prior: Duration::ZERO,
             grants: Default::default(),

@@ -117,6 +117,7 @@ fn catalog() -> Arc<Catalog> {
         region: None,
         failure_domain: POOLS[i].into(),
         contact: None,
+        lease: None,
         power: None,
         rtt_prior: ms(1),
         grants: Grants::default(),

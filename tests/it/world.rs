@@ -32,6 +32,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         region: Some("eu".into()),
         failure_domain: POOLS[i].into(),
         contact: None,
+        lease: None,
         power: None,
         rtt_prior: ms(1),
         grants: Default::default(),

@@ -5,7 +5,7 @@ use super::pools::tenure;
 use crate::config::raw::{self, Day};
 use crate::config::read::{At, unknown};
 use crate::config::values::{TimeOfDay, Within};
-use crate::domain::{Hours, Power, Tenure, Timetable};
+use crate::domain::{Hours, Lease, Power, Tenure, Timetable};
 use crate::engine::power::{SERVERS, server};
 
 /// From idle to full, a full batch that decodes takes this share: see the servers that are known.
@@ -15,6 +15,26 @@ const DECODE_SHARE: f64 = 0.33;
 const HOURS_MAX: usize = 64;
 
 impl Lower<'_> {
+    /// From when to when a pool is ours.
+    pub(super) fn lease(&mut self, pool: &raw::Pool) -> Option<Lease> {
+        let raw = pool.lease.as_ref()?;
+        if tenure(pool) == Tenure::Metered {
+            let problem = self.error(pool.place.key("lease"), "a metered pool is not leased");
+            problem.help = Some("remove `lease`, or set tenure = \"owned\"".to_owned());
+            return None;
+        }
+        let until = raw.until.as_ref();
+        if let Some(until) = until.filter(|until| raw.from.is_some_and(|from| from >= until.value)) {
+            self.error(until.span.clone(), "this lease ends before it begins");
+            return None;
+        }
+        if raw.from.is_none() && until.is_none() {
+            let problem = self.error(raw.place.span.clone(), "this lease neither begins nor ends");
+            problem.help = Some("add `until = 2026-12-31T23:00:00Z`, or remove it".to_owned());
+        }
+        Some(Lease { from: raw.from, until: until.map(|until| until.value) })
+    }
+
     /// What a pool draws. `endpoints` is how many it has, where that is known.
     pub(super) fn power(&mut self, pool: &raw::Pool, endpoints: Option<usize>) -> Option<Power> {
         let raw = pool.power.as_ref()?;

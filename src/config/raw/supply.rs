@@ -2,6 +2,7 @@
 
 use crate::config::read::{At, record, words};
 use crate::config::values::{Amount, TimeOfDay, Within};
+use crate::domain::Timestamp;
 
 words! {
     /// A day of the week.
@@ -24,6 +25,16 @@ words! {
         Weekdays = "weekdays",
         /// Saturday and Sunday.
         Weekend = "weekend",
+    }
+}
+
+record! {
+    /// From when to when an owned pool is yours. Outside of it nothing is sent there, nor what would not be done by its end.
+    Lease as "pool.lease" {
+        /// The first moment; default since ever.
+        from: Option<Timestamp>,
+        /// The first moment at which it is not yours any more; default for good.
+        until: Option<At<Timestamp>>,
     }
 }
 

@@ -164,7 +164,74 @@ fn a_limit_of_the_operator_keeps_its_name_beside_a_cap() {
     assert_eq!(w.fleet.pools[0].full_for(1), Exclusion::Full { max: 1 });
 }
 
+/// `own` is leased from 100 s to 1000 s.
+fn leased() -> Catalog {
+    let mut c = catalog();
+    c.pools[0].lease = Some(Lease { from: Some(at(100.0).wall), until: Some(at(1000.0).wall) });
+    c
+}
+
+fn excluded(w: &World, facts: &CallFacts, now: f64) -> Option<(&'static str, String)> {
+    let explained = w.fleet.explain(facts, at(now));
+    explained.rows.into_iter().find(|r| &*r.pool == "own").and_then(|row| match row.standing {
+        explain::Standing::Excluded { name, reason } => Some((name, reason)),
+        explain::Standing::Eligible { .. } => None,
+    })
+}
+
+#[test]
+fn a_leased_pool_takes_calls_from_its_first_moment_to_its_last_answer() {
+    let mut w = World::new(leased(), 1);
+    let mut said = |now| {
+        let facts = w.facts(now);
+        excluded(&w, &facts, now)
+    };
+    assert_eq!(said(90.0).unwrap(), ("lease", "its lease begins in 10 s".to_owned()));
+    assert_eq!(said(100.0), None);
+    // 256 tokens take 7.7 s and some.
+    assert_eq!(said(991.0), None);
+    let (name, reason) = said(993.0).unwrap();
+    assert!(name == "lease_too_short" && reason.starts_with("leased for 7.0 s more, needs 7."), "{reason}");
+    assert_eq!(said(1000.0).unwrap(), ("lease", "its lease is over".to_owned()));
+    let states = [0.0, 500.0, 2000.0].map(|s| w.fleet.status(at(s)).pools[0].state);
+    assert_eq!(states, ["no_lease", "healthy", "no_lease"]);
+    assert_eq!(w.fleet.status(at(0.0)).pools[0].lease_ends, Some(at(1000.0).wall));
+}
+
+#[test]
+fn a_call_that_may_wait_waits_for_a_lease_to_begin_and_none_for_one_that_is_over() {
+    let mut c = leased();
+    c.models[0].offers.truncate(1);
+    let mut w = World::new(c, 1);
+    let mut facts = w.facts(0.0);
+    facts.class = BACKGROUND;
+    let Decision::Wait { until, reason } = w.decide(&facts, &[], 0.0) else { panic!("does not wait") };
+    assert_eq!((until, &*reason), (at(100.0).mono, "own: its lease begins in 100 s"));
+    let mut facts = w.facts(2000.0);
+    facts.class = BACKGROUND;
+    assert!(matches!(
+        w.decide(&facts, &[], 2000.0),
+        Decision::Shed(Refusal::NoPool { permanent: false, .. })
+    ));
+}
+
 proptest! {
+    /// No call is sent that would not be done, as far as anybody knows, before the lease ends.
+    #[test]
+    fn nothing_is_sent_that_outlives_a_lease(
+        now in 900.0f64..1100.0, input in 1u32..100_000, choices in 1u32..4,
+    ) {
+        let mut w = World::new(leased(), 1);
+        let mut facts = w.facts(now);
+        (facts.input_tokens, facts.n) = (input, choices);
+        if let Decision::Dispatch(d) = w.decide(&facts, &[], now)
+            && d.pool == OWN
+        {
+            let finish_s = d.expected_ttft.as_secs_f64() + f64::from(d.expected_output / choices) * 0.03;
+            prop_assert!(now + finish_s <= 1000.0 + 1e-6, "{now} + {finish_s}");
+        }
+    }
+
     /// Dearer power makes own capacity dearer, whatever else happened before: its total never falls.
     #[test]
     fn dearer_power_never_makes_own_capacity_more_attractive(

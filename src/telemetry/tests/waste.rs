@@ -13,6 +13,7 @@ fn catalog() -> Catalog {
         region: None,
         failure_domain: name.into(),
         contact: None,
+        lease: None,
         power: None,
         rtt_prior: Duration::ZERO,
         grants: Default::default(),

@@ -32,6 +32,7 @@ fn catalog() -> Arc<Catalog> {
         region: Some("eu".into()),
         failure_domain: "site".into(),
         contact: None,
+        lease: None,
         power: None,
         rtt_prior: Duration::from_millis(1),
         grants: Default::default(),
