@@ -73,6 +73,7 @@ fn catalog(pools: u16) -> Catalog {
         miss_usd: 0.01,
         delay_usd_per_s: 0.002,
         deadline: Duration::from_secs(120),
+        reserve: 0.0,
         may_wait: false,
     });
     c

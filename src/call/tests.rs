@@ -49,6 +49,7 @@ fn catalog() -> Arc<Catalog> {
         miss_usd: 0.0,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(60),
+        reserve: 0.0,
         may_wait: false,
     };
     let model = Model { name: "m".into(), aliases: vec![], kind: AskKind::Chat, offers: vec![OfferId(0)] };

@@ -239,6 +239,9 @@ record! {
         second_usd: Option<Amount>,
         /// A call without a deadline of its own gets this one; default 120s.
         deadline: Option<At<Duration>>,
+        /// The share of what a pool's budget should still have that is not for this class but for those above it; default 0.3
+        /// for classes that may wait, 0.1 for others whose misses cost less than some other class's, 0 for the rest.
+        reserve: Option<Share>,
         /// May wait for a pool to come back into reach instead of failing; default false.
         may_wait: Option<bool>,
     }
@@ -373,6 +376,8 @@ record! {
         tokens_per_minute: Option<At<u32>>,
         /// Tokens of a longer window: five hours, a week.
         quota: Option<Quota>,
+        /// Dollars of a longer window: your own limit, which nobody else keeps.
+        budget: Option<Budget>,
     }
 }
 
@@ -381,6 +386,18 @@ record! {
     Quota as "quota" {
         /// Prompts and answers.
         tokens: At<u32>,
+        /// From one reset to the next.
+        every: At<Duration>,
+        /// Some reset; default 1970-01-01T00:00:00Z.
+        anchor: Option<Timestamp>,
+    }
+}
+
+record! {
+    /// So many dollars in every window of time, and no more.
+    Budget as "budget" {
+        /// Dollars.
+        usd: At<Amount>,
         /// From one reset to the next.
         every: At<Duration>,
         /// Some reset; default 1970-01-01T00:00:00Z.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ids::{ClassId, ModelId, OfferId, PoolId, TenantId};
+use super::money::Usd;
 use super::power::Power;
 use super::request::{AskKind, Capabilities};
 use super::time::Timestamp;
@@ -261,6 +262,27 @@ pub struct Grants {
     pub tokens_per_minute: Option<u32>,
     /// Tokens a longer window.
     pub quota: Option<Quota>,
+    /// Dollars a longer window. Nobody refuses beyond it: it is the operator's own.
+    pub budget: Option<Budget>,
+}
+
+/// So many dollars in every window of time, and no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Dollars.
+    pub usd: Usd,
+    /// From one reset to the next; not zero.
+    pub every: Duration,
+    /// Some reset.
+    pub anchor: Timestamp,
+}
+
+impl Budget {
+    /// The same in nanodollars for tokens: both are so many of something in a window.
+    pub fn in_nanos(&self) -> Quota {
+        let tokens = u64::try_from(self.usd.as_nanos()).unwrap_or(0);
+        Quota { tokens, every: self.every, anchor: self.anchor }
+    }
 }
 
 /// So many tokens in every window of time; what is left when it ends is lost.
@@ -363,6 +385,8 @@ pub struct Class {
     pub delay_usd_per_s: f64,
     /// A call without a deadline of its own gets this one.
     pub deadline: Duration,
+    /// The share of what is left of a budget that is not for this class but for those above it, 0 to 1.
+    pub reserve: f64,
     /// May wait for a pool to come back into reach (contact, cooldown) instead of failing.
     pub may_wait: bool,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::domain::{
-    Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Timestamp, Usage,
+    Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Timestamp, Usage, Usd,
 };
 
 /// What to do with a call now. Taken afresh for every attempt.
@@ -113,6 +113,8 @@ pub struct Ticket {
     pub sent: Timestamp,
     /// When its first content came.
     pub first_token: Option<Instant>,
+    /// What it costs: expected, until whoever counts its tokens says better.
+    pub cost: Usd,
 }
 
 /// How an attempt ended, as health and estimates see it.

@@ -8,7 +8,7 @@ use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, P
 use crate::engine::EnergyPrice;
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
-use crate::limit::{Granted, InFlight};
+use crate::limit::{Allotment, Granted, InFlight};
 use crate::policy::place::{Backlog, Load};
 use crate::policy::shadow::Savings;
 use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
@@ -202,10 +202,11 @@ impl PoolState {
         if self.granted.boundless() {
             return 0.0;
         }
-        let Granted { requests, tokens: by_tokens, quota } = &self.granted;
+        let Granted { requests, tokens: by_tokens, quota, budget } = &self.granted;
         let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
         let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
-        let window = quota.map_or(0.0, |q| shadow::of_window(q.pressure(now)));
+        let of_window = |q: Allotment| shadow::of_window(q.pressure(now));
+        let window = quota.map_or(0.0, of_window) + budget.map_or(0.0, of_window);
         self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
     }
 

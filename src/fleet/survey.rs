@@ -116,6 +116,11 @@ impl Fleet {
         let quote = self.quote(asking, known);
         worth_trying(&asking.call, pool, &quote)?;
         let terms = price::terms(&quote, &asking.call);
+        if around.granted.budget.is_some() {
+            let bill = terms.money - quote.energy_usd;
+            let until = around.granted.budget_until(bill, asking.call.class.reserve, asking.call.now);
+            until.map_or(Ok(()), |until| Err(Exclusion::Granted { until }))?;
+        }
         let (order, weight) = (pool.order, pool.weight);
         Ok(Candidate { offer: id, pool: offer.pool, rank, quote, terms, order, weight })
     }

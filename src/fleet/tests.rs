@@ -73,6 +73,7 @@ pub(super) fn class(name: &str, may_wait: bool) -> Class {
         miss_usd: if may_wait { 0.005 } else { 0.010 },
         delay_usd_per_s: if may_wait { 0.0 } else { 0.002 },
         deadline: Duration::from_secs(120),
+        reserve: 0.0,
         may_wait,
     }
 }

@@ -85,6 +85,7 @@ where
         miss_usd: 0.0,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(600),
+        reserve: 0.0,
         may_wait: true,
     };
     let model = catalog::Model {

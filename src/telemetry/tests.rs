@@ -48,6 +48,7 @@ fn catalog() -> Catalog {
             miss_usd: 0.0,
             delay_usd_per_s: 0.0,
             deadline: Duration::from_secs(60),
+            reserve: 0.0,
             may_wait: false,
         }],
         tenants: vec![Tenant { name: "anonymous".into() }],

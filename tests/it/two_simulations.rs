@@ -146,6 +146,7 @@ fn catalog() -> Arc<Catalog> {
         miss_usd,
         delay_usd_per_s: 1e-4,
         deadline: Duration::from_secs(deadline_s),
+        reserve: 0.0,
         may_wait,
     };
     let secs = |s| Some(Duration::from_secs(s));

@@ -62,6 +62,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         miss_usd,
         delay_usd_per_s: 0.001,
         deadline: Duration::from_secs(60),
+        reserve: 0.0,
         may_wait,
     };
     Arc::new(Catalog {

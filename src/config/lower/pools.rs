@@ -175,11 +175,13 @@ impl Lower<'_> {
             let anchor = q.anchor.unwrap_or(Timestamp::from_millis(0));
             Some(Quota { tokens: q.tokens.value.into(), every: q.every.value, anchor })
         });
+        let budget = raw.budget.as_ref().and_then(|b| self.budget(b));
         let mut rate = |n: Option<&At<u32>>| n.map(|n| self.at_least_one(Some(n), n.value));
         Grants {
             requests_per_minute: rate(raw.requests_per_minute.as_ref()),
             tokens_per_minute: rate(raw.tokens_per_minute.as_ref()),
             quota,
+            budget,
         }
     }
 

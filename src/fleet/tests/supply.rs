@@ -215,6 +215,65 @@ fn a_call_that_may_wait_waits_for_a_lease_to_begin_and_none_for_one_that_is_over
     ));
 }
 
+/// Only `cheap`, with so many dollars a day; at(0) is 08:00 UTC.
+fn budgeted(usd: f64) -> Catalog {
+    let mut c = catalog();
+    c.models[0].offers = vec![OfferId(2)];
+    (c.classes[0].reserve, c.classes[1].reserve) = (0.0, 0.3);
+    let every = Duration::from_secs(86_400);
+    let budget = Budget { usd: Usd::from_dollars(usd), every, anchor: Timestamp::from_millis(0) };
+    c.pools[1].grants.budget = Some(budget);
+    c
+}
+
+#[test]
+fn a_budget_ends_with_its_last_dollar_and_is_whole_again_at_its_reset() {
+    // 1000 tokens in and 256 out cost 0.1214 cents: three calls, and then some that is too little for a fourth.
+    let mut w = World::new(budgeted(0.004), 1);
+    for _ in 0..3 {
+        let facts = w.facts(0.0);
+        let ticket = w.start(&facts, 0.0);
+        w.end(&facts, ticket, ok(1000, 256), 1.0);
+    }
+    let facts = w.facts(2.0);
+    let explained = w.fleet.explain(&facts, at(2.0));
+    assert!(
+        matches!(explained.rows[0].standing, explain::Standing::Excluded { name: "granted", .. }),
+        "{explained}"
+    );
+    let reset = 16.0 * 3600.0;
+    let facts = w.facts(reset);
+    assert_eq!(w.go(&facts, reset).pool, CHEAP);
+}
+
+#[test]
+fn what_an_attempt_did_not_cost_after_all_is_there_again() {
+    let mut w = World::new(budgeted(0.0013), 1);
+    let facts = w.facts(0.0);
+    let mut ticket = w.start(&facts, 0.0);
+    let next = w.facts(0.5);
+    assert!(!matches!(w.decide(&next, &[], 0.5), Decision::Dispatch(_)));
+    ticket.cost = Usd::ZERO;
+    w.end(&facts, ticket, AttemptEnd::Cancelled, 1.0);
+    assert!(matches!(w.decide(&next, &[], 1.0), Decision::Dispatch(_)));
+}
+
+#[test]
+fn the_last_of_a_budget_is_for_those_above_until_their_time_runs_out() {
+    let mut w = World::new(budgeted(0.1), 1);
+    // 8.5 cents of ten are gone by eight in the morning.
+    w.fleet.pools[1].granted.spend(0.085, at(0.0));
+    let facts = w.facts(0.0);
+    assert_eq!(w.go(&facts, 0.0).pool, CHEAP);
+    let mut facts = w.facts(0.0);
+    (facts.class, facts.deadline) = (BACKGROUND, at(50_000.0).mono);
+    // Two thirds of the day are left, for which three tenths of ten cents, and of these two thirds, are held back: 2 cents.
+    // With 1.5 cents left, half a day.
+    let Decision::Wait { until, .. } = w.decide(&facts, &[], 0.0) else { panic!("not held back") };
+    assert!((until.as_secs_f64() - 4.0 * 3600.0).abs() < 1.0, "{until:?}");
+    assert!(matches!(w.decide(&facts, &[], 4.0 * 3600.0 + 1.0), Decision::Dispatch(_)));
+}
+
 proptest! {
     /// No call is sent that would not be done, as far as anybody knows, before the lease ends.
     #[test]

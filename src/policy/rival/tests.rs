@@ -99,6 +99,7 @@ fn class(ttft: Option<u64>, finish: Option<u64>) -> Class {
         miss_usd: 0.01,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(120),
+        reserve: 0.0,
         may_wait: false,
     }
 }

@@ -38,6 +38,7 @@ fn catalog() -> Catalog {
         miss_usd: 0.0,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(60),
+        reserve: 0.0,
         may_wait: false,
     };
     let offers = vec![OfferId(0), OfferId(1)];

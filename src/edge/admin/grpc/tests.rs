@@ -57,6 +57,7 @@ fn catalog() -> Arc<Catalog> {
         miss_usd: 0.01,
         delay_usd_per_s: 0.001,
         deadline: Duration::from_secs(60),
+        reserve: 0.0,
         may_wait: false,
     };
     Arc::new(Catalog {
