@@ -63,6 +63,9 @@ impl Fleet {
             Some(dispatch) => {
                 self.level = level;
                 self.learn_savings(&found, dispatch.expected_tokens);
+                if tried.is_empty() {
+                    self.learn_demand(facts, dispatch.expected_tokens, now);
+                }
                 self.charge(facts, tried, now);
                 Decision::Dispatch(dispatch)
             }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::supply::Powered;
-use crate::domain::{Address, Catalog, EndpointId, Instant, Now, OfferId, Pool, PoolId, Tenure};
+use crate::domain::{Address, Catalog, EndpointId, Grants, Instant, Now, OfferId, Pool, PoolId, Tenure};
 use crate::engine::EnergyPrice;
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
-use crate::limit::{Allotment, Granted, InFlight};
+use crate::limit::{Allotment, DayProfile, Granted, InFlight};
 use crate::policy::place::{Backlog, Load};
 use crate::policy::shadow::Savings;
 use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
@@ -25,6 +25,8 @@ pub(super) struct PoolState {
     /// What is left of what its contract grants, and what that saves.
     pub(super) granted: Granted,
     pub(super) savings: Savings,
+    /// When in the day its models are asked for, where it has a window that must last.
+    pub(super) demand: Option<Box<DayProfile>>,
     /// Its failure domain, as a number.
     pub(super) domain: u16,
     pub(super) owned: bool,
@@ -110,6 +112,7 @@ impl PoolState {
             energy: EnergyPrice::default(),
             granted: Granted::new(&pool.grants, now),
             savings: Savings::default(),
+            demand: lasts(&pool.grants).then(|| Box::new(DayProfile::new(now.wall))),
             domain: domain(&pool.failure_domain),
             owned: pool.tenure == Tenure::Owned,
             slots: f64::from(pool.engine_prior.slots.max(1)),
@@ -205,7 +208,12 @@ impl PoolState {
         let Granted { requests, tokens: by_tokens, quota, budget } = &self.granted;
         let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
         let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
-        let of_window = |q: Allotment| shadow::of_window(q.pressure(now));
+        let of_window = |q: Allotment| {
+            shadow::of_window(match &self.demand {
+                Some(demand) => q.pressure_over(demand.seconds(now.wall, q.resets_in(now)), now),
+                None => q.pressure(now),
+            })
+        };
         let window = quota.map_or(0.0, of_window) + budget.map_or(0.0, of_window);
         self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
     }
@@ -267,6 +275,11 @@ impl PoolState {
         let congestion = self.congestion(stretch, now);
         shadow::of_own(congestion, level_usd, settings.choice.prefill_weight, &settings.choice.shadow)
     }
+}
+
+/// Is anything granted for a longer window?
+const fn lasts(grants: &Grants) -> bool {
+    grants.quota.is_some() || grants.budget.is_some()
 }
 
 impl Endpoint {

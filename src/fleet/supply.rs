@@ -2,7 +2,7 @@
 
 use super::Fleet;
 use super::state::PoolState;
-use crate::domain::{Instant, Now, Pool, Timestamp};
+use crate::domain::{CallFacts, Instant, Now, Pool, Timestamp};
 use crate::engine::Draw;
 use crate::policy::{Exclusion, TokenPrices};
 
@@ -79,6 +79,19 @@ impl Fleet {
             }
         }
         self.prices_until = until;
+    }
+
+    /// A call of so many tokens was asked for: those that could have served it learn when in the day that is.
+    pub(super) fn learn_demand(&mut self, facts: &CallFacts, tokens: f64, now: Now) {
+        if !self.limited {
+            return;
+        }
+        for offer in &self.catalog.model(facts.model).offers {
+            let pool = self.catalog.offer(*offer).pool;
+            if let Some(demand) = &mut self.pools[pool.index()].demand {
+                demand.asked(tokens, now.wall);
+            }
+        }
     }
 
     /// Watts that each pool draws by its model, in the order of the config; absent where nobody said.

@@ -94,8 +94,12 @@ impl Allotment {
 
     /// What would be used until the reset at the present pace, over what is left: above 1 it does not last.
     pub fn pressure(&self, now: Now) -> f64 {
-        let wanted = self.pace_at(now.mono) * self.resets_in(now).as_secs_f64();
-        wanted / self.left(now).max(1.0)
+        self.pressure_over(self.resets_in(now).as_secs_f64(), now)
+    }
+
+    /// The same where as much as in so many seconds like these is still to come until the reset.
+    pub fn pressure_over(&self, seconds: f64, now: Now) -> f64 {
+        self.pace_at(now.mono) * seconds / self.left(now).max(1.0)
     }
 
     /// How long until all of it is there again.

@@ -2,10 +2,12 @@
 
 mod granted;
 mod in_flight;
+mod profile;
 mod retry;
 
 pub use granted::{Allotment, Granted, Meter};
 pub use in_flight::InFlight;
+pub use profile::DayProfile;
 pub use retry::{RetryBudget, RetryBudgets, Settings};
 
 #[cfg(test)]

@@ -215,6 +215,35 @@ fn a_call_that_may_wait_waits_for_a_lease_to_begin_and_none_for_one_that_is_over
     ));
 }
 
+/// What a call's share of a quota of `cheap` is worth at nine hours, in dollars, where demand over the days before was so.
+fn worth_of_quota(day: impl Fn(u64) -> f64) -> f64 {
+    let mut c = catalog();
+    let every = Duration::from_secs(86_400);
+    // at(0) is 08:00 UTC, which is when the quota is whole again.
+    c.pools[1].grants.quota = Some(Quota { tokens: 60_000, every, anchor: at(0.0).wall });
+    let mut w = World::new(c, 1);
+    let demand = w.fleet.pools[1].demand.as_mut().unwrap();
+    for hour in 0..50 {
+        demand.asked(day(hour % 24), at(hour as f64 * 3600.0 + 1.0).wall);
+    }
+    for i in 0..40 {
+        w.fleet.pools[1].savings.learn(0.001, 1000.0, 0.1);
+        let now = 2.0 * 86_400.0 + 9.0 * 3600.0 + f64::from(i);
+        w.fleet.pools[1].granted.settle(20.0, at(now));
+    }
+    w.fleet.pools[1].grants_usd(1000.0, at(2.0 * 86_400.0 + 9.0 * 3600.0 + 40.0))
+}
+
+#[test]
+fn a_quota_is_kept_for_the_peak_that_comes_every_day() {
+    // Hours are counted from the reset; it is the ninth now.
+    let flat = worth_of_quota(|_| 1000.0);
+    let peak_ahead = worth_of_quota(|hour| if hour == 12 { 20_000.0 } else { 1000.0 });
+    let peak_over = worth_of_quota(|hour| if hour == 3 { 20_000.0 } else { 1000.0 });
+    assert!(peak_ahead > 2.0 * flat, "{peak_ahead} {flat}");
+    assert!((peak_over / flat - 1.0).abs() < 0.1, "{peak_over} {flat}");
+}
+
 /// Only `cheap`, with so many dollars a day; at(0) is 08:00 UTC.
 fn budgeted(usd: f64) -> Catalog {
     let mut c = catalog();
