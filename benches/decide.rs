@@ -41,6 +41,8 @@ fn catalog(pools: u16) -> Catalog {
             region: None,
             failure_domain: name,
             contact: None,
+            lease: None,
+            power: None,
             rtt_prior: Duration::from_millis(10),
             grants: Default::default(),
             max_in_flight: Some(100_000),
@@ -56,6 +58,7 @@ fn catalog(pools: u16) -> Catalog {
         c.offers.push(Offer {
             pool: PoolId(i),
             model: ModelId(0),
+            hours: None,
             upstream_model: "m".into(),
             prices,
             context_window: Some(131_072),
@@ -70,6 +73,7 @@ fn catalog(pools: u16) -> Catalog {
         miss_usd: 0.01,
         delay_usd_per_s: 0.002,
         deadline: Duration::from_secs(120),
+        reserve: 0.0,
         may_wait: false,
     });
     c

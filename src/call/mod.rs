@@ -416,7 +416,7 @@ impl Call {
         catalog: &Catalog,
         now: Now,
     ) -> Option<Tried> {
-        let ticket = match std::mem::replace(&mut self.phase, Phase::Closed) {
+        let mut ticket = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Running(ticket) | Phase::Relaying { ticket, .. } => ticket,
             idle @ (Phase::New | Phase::Waiting { .. } | Phase::Closed) => {
                 self.phase = idle;
@@ -424,7 +424,9 @@ impl Call {
             }
         };
         let usage = self.usage_at_end(&end, failure);
-        let cost = catalog.offer(ticket.dispatch.offer).prices.cost(&usage);
+        let (prices, _) = catalog.offer(ticket.dispatch.offer).prices_at(ticket.sent);
+        let cost = prices.cost(&usage);
+        ticket.cost = cost;
         self.record.attempts.push(AttemptRecord {
             offer: ticket.dispatch.offer,
             pool: ticket.dispatch.pool,
@@ -491,3 +493,6 @@ impl Call {
         self.events
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,7 @@ fn merit_orders(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
 
 /// The same catalog with every pool always in reach, so that the order does not depend on the hour.
 fn always_in_reach(catalog: &Catalog) -> Arc<Catalog> {
-    let pools = catalog.pools.iter().map(|pool| Pool { contact: None, ..pool.clone() });
+    let pools = catalog.pools.iter().map(|pool| Pool { contact: None, lease: None, ..pool.clone() });
     Arc::new(Catalog {
         pools: pools.collect(),
         offers: catalog.offers.clone(),

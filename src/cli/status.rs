@@ -47,10 +47,18 @@ fn render(list: &v1::ListPoolsResponse, all_endpoints: bool, paint: Paint) -> St
 }
 
 fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
-    let mut table = table(
-        paint,
-        &["POOL", "TENURE", "REGION", "STATE", "<IN FLIGHT", "<USED", "<ENDPOINTS", "<SERVED", "<FAILED"],
-    );
+    let mut heads =
+        vec!["POOL", "TENURE", "REGION", "STATE", "<IN FLIGHT", "<USED", "<ENDPOINTS", "<SERVED", "<FAILED"];
+    // Most have no power to show.
+    let powered = list.pools.iter().any(|pool| pool.watts.is_some());
+    if powered {
+        heads.push("<POWER");
+    }
+    let leased = list.pools.iter().any(|pool| pool.lease_ends.is_some());
+    if leased {
+        heads.push("<LEASE");
+    }
+    let mut table = table(paint, &heads);
     for pool in &list.pools {
         let tenure = match pool.tenure() {
             v1::Tenure::Owned => "owned",
@@ -63,7 +71,7 @@ fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
         };
         let used = pool.utilisation.map_or_else(nothing, |used| format!("{:.0} %", 100.0 * used));
         let healthy = pool.endpoints.iter().filter(|endpoint| endpoint.state() == v1::State::Healthy).count();
-        table.add_row([
+        let mut row = vec![
             Cell::new(&pool.name),
             Cell::new(tenure),
             Cell::new(if pool.region.is_empty() { "-" } else { &pool.region }),
@@ -73,7 +81,14 @@ fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
             Cell::new(format!("{healthy}/{}", pool.endpoints.len())),
             Cell::new(pool.served),
             Cell::new(pool.failed),
-        ]);
+        ];
+        if powered {
+            row.push(Cell::new(power(pool.watts, pool.max_watts)));
+        }
+        if leased {
+            row.push(Cell::new(pool.lease_ends.map_or_else(nothing, |ends| lease(ends, list.at))));
+        }
+        table.add_row(row);
     }
     finished(&table)
 }
@@ -170,6 +185,7 @@ fn state(state: v1::State) -> Cell {
         v1::State::Ejected => ("ejected", Some(Color::Red)),
         v1::State::Disabled => ("disabled", Some(Color::Red)),
         v1::State::Empty => ("no endpoints", Some(Color::Red)),
+        v1::State::NoLease => ("not leased", Some(Color::Cyan)),
         v1::State::NoContact => ("no contact", Some(Color::Cyan)),
         v1::State::Drained => ("drained", Some(Color::Cyan)),
         v1::State::Unspecified => ("unknown", None),
@@ -178,6 +194,27 @@ fn state(state: v1::State) -> Cell {
     match colour {
         Some(colour) => cell.fg(colour),
         None => cell,
+    }
+}
+
+/// What is left of a lease: days, hours or minutes, whichever there are some of.
+fn lease(ends: prost_types::Timestamp, now: Option<prost_types::Timestamp>) -> String {
+    let minutes = (ends.seconds - now.map_or(0, |now| now.seconds)) / 60;
+    match minutes {
+        ..0 => "over".to_owned(),
+        0..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} d", minutes / 1440),
+    }
+}
+
+/// Kilowatts, of those that the site gives.
+fn power(watts: Option<f64>, max: Option<f64>) -> String {
+    let kw = |watts: f64| watts / 1e3;
+    match (watts, max) {
+        (Some(watts), Some(max)) => format!("{:.1}/{:.1} kW", kw(watts), kw(max)),
+        (Some(watts), None) => format!("{:.1} kW", kw(watts)),
+        (None, _) => nothing(),
     }
 }
 

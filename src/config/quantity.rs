@@ -53,6 +53,16 @@ pub(crate) fn spelt(duration: Duration) -> String {
     }
 }
 
+/// Minutes of hours and minutes, `08:30`: two digits each, up to 99:59.
+pub(crate) fn minutes(text: &str) -> Option<u32> {
+    let (hours, minutes) = text.split_once(':')?;
+    let two = |digits: &str| {
+        let sound = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse::<u32>().ok().filter(|_| sound)
+    };
+    Some(60 * two(hours)? + two(minutes).filter(|m| *m < 60)?)
+}
+
 /// A size in bytes: one number with a unit, `32MiB` or `64 kB`.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -107,6 +117,15 @@ mod tests {
     fn a_duration_is_spelt_as_it_was_written() {
         for text in ["12m", "1500ms", "5400001ms", "1h", "90m", "0s", "7ns", "48h"] {
             assert_eq!(spelt(duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_time_of_the_day_has_two_digits_each() {
+        assert_eq!(minutes("08:30"), Some(510));
+        assert_eq!(minutes("24:00"), Some(1440));
+        for wrong in ["8:30", "08:60", "0830", "+8:00", "08:30:00", "-1:00", ""] {
+            assert_eq!(minutes(wrong), None, "{wrong:?}");
         }
     }
 

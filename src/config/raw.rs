@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::read::{At, record, words};
 use super::secret::Reference;
-use super::values::{Amount, Bytes, Name, Share, Within};
+use super::values::{Amount, Bytes, Name, Share, UtcOffset, Within};
 use crate::domain::Timestamp;
 use crate::upstream::openai::Flavour;
 
 mod records;
 mod simulate;
+mod supply;
 pub(crate) use records::Records;
 pub(crate) use simulate::{Simulate, SimulateEvent};
+pub(crate) use supply::{Day, Lease, OfferHours, Power};
 
 record! {
     /// A Gridtie config.
@@ -241,6 +243,9 @@ record! {
         second_usd: Option<Amount>,
         /// A call without a deadline of its own gets this one; default 120s.
         deadline: Option<At<Duration>>,
+        /// The share of what a pool's budget should still have that is not for this class but for those above it; default 0.3
+        /// for classes that may wait, 0.1 for others whose misses cost less than some other class's, 0 for the rest.
+        reserve: Option<Share>,
         /// May wait for a pool to come back into reach instead of failing; default false.
         may_wait: Option<bool>,
     }
@@ -305,6 +310,12 @@ record! {
         failure_domain: Option<Name>,
         /// When it can be reached at all; default always.
         contact: Option<Contact>,
+        /// What the clock shows more than UTC that `hours` of this pool are read on, like "+02:00"; default UTC.
+        utc_offset: Option<UtcOffset>,
+        /// tenure = "owned": from when to when it is yours; default for good.
+        lease: Option<Lease>,
+        /// tenure = "owned": what it draws, and what that costs.
+        power: Option<Power>,
         /// The round trip to it before anything is measured; default 5ms for owned pools, 60ms for metered ones.
         round_trip: Option<At<Duration>>,
         /// At most so many calls at once; default no limit.
@@ -375,6 +386,8 @@ record! {
         quota: Option<Quota>,
         /// kind = "openai": what the provider says is left (rate-limit headers) is kept to, too; default true.
         from_headers: Option<bool>,
+        /// Dollars of a longer window: your own limit, which nobody else keeps.
+        budget: Option<Budget>,
     }
 }
 
@@ -383,6 +396,18 @@ record! {
     Quota as "quota" {
         /// Prompts and answers.
         tokens: At<u32>,
+        /// From one reset to the next.
+        every: At<Duration>,
+        /// Some reset; default 1970-01-01T00:00:00Z.
+        anchor: Option<Timestamp>,
+    }
+}
+
+record! {
+    /// So many dollars in every window of time, and no more.
+    Budget as "budget" {
+        /// Dollars.
+        usd: At<Amount>,
         /// From one reset to the next.
         every: At<Duration>,
         /// Some reset; default 1970-01-01T00:00:00Z.
@@ -421,6 +446,8 @@ record! {
         cache_write: Option<Amount>,
         /// Output tokens.
         output: Option<Amount>,
+        /// Hours at which they cost something else, on the pool's clock; the first that fits counts.
+        hours: Vec<OfferHours>,
         /// Added to what the kind of model has by default; `-tools` takes one away.
         capabilities: Vec<At<String>>,
     }

@@ -119,6 +119,57 @@ impl Read for Duration {
     }
 }
 
+/// A minute of the day, from 0 to 1440: `08:00`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TimeOfDay(pub u32);
+
+impl Read for TimeOfDay {
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        const WHAT: &str = "a time of the day like \"08:00\"";
+        let text = reader.text(value, WHAT)?;
+        let read = quantity::minutes(text).filter(|minute| *minute <= 24 * 60);
+        if read.is_none() {
+            reader.error(value.span(), format!("expected {WHAT}, from \"00:00\" to \"24:00\""));
+        }
+        read.map(Self)
+    }
+
+    fn schema(_: &mut Definitions) -> Json {
+        json!({ "type": "string", "pattern": "^[0-9]{2}:[0-9]{2}$" })
+    }
+}
+
+/// What a clock shows more than UTC, in minutes: `+02:00`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct UtcOffset(pub i32);
+
+impl Read for UtcOffset {
+    fn read(value: &Value<'_>, reader: &mut Reader) -> Option<Self> {
+        const WHAT: &str = "an offset to UTC like \"+02:00\"";
+        /// The clocks that are farthest ahead: Kiritimati.
+        const MOST: u32 = 14 * 60;
+        let text = reader.text(value, WHAT)?;
+        let signed = match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(ahead), _) => quantity::minutes(ahead).map(|m| (m, 1)),
+            (None, Some(behind)) => quantity::minutes(behind).map(|m| (m, -1)),
+            (None, None) => None,
+        };
+        let read =
+            signed.filter(|(minutes, _)| *minutes <= MOST).map(|(minutes, sign)| minutes as i32 * sign);
+        if read.is_none() {
+            let problem = Problem::error(value.span(), format!("expected {WHAT}"));
+            reader.problems.push(problem.help(
+                "names of time zones are not known: a zone with summer time needs its offset changed twice a year",
+            ));
+        }
+        read.map(Self)
+    }
+
+    fn schema(_: &mut Definitions) -> Json {
+        json!({ "type": "string", "pattern": "^[+-][0-9]{2}:[0-9]{2}$" })
+    }
+}
+
 /// A size in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bytes(pub u64);

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ids::{ClassId, ModelId, OfferId, PoolId, TenantId};
+use super::money::Usd;
+use super::power::Power;
 use super::request::{AskKind, Capabilities};
 use super::time::Timestamp;
+use super::timetable::Timetable;
 use super::usage::Prices;
 
 /// The facts that routing may rely on.
@@ -108,6 +111,10 @@ pub struct Pool {
     pub failure_domain: Arc<str>,
     /// When it can be reached at all (an orbital or otherwise intermittent pool); absent is always.
     pub contact: Option<ContactWindow>,
+    /// From when to when it is ours; absent is for good. Owned pools only.
+    pub lease: Option<Lease>,
+    /// What it draws, and what that costs; absent where nobody said. Owned pools only.
+    pub power: Option<Power>,
     /// The round trip to it before anything is measured.
     pub rtt_prior: Duration,
     /// At most so many calls at once, over all its endpoints; absent is no limit.
@@ -214,6 +221,38 @@ impl ContactWindow {
     }
 }
 
+/// Capacity that is ours for a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lease {
+    /// From then; absent is since ever.
+    pub from: Option<Timestamp>,
+    /// Until then; absent is for good.
+    pub until: Option<Timestamp>,
+}
+
+impl Lease {
+    /// Is it ours at `at`?
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
+    }
+
+    /// How long it still is; absent is for good.
+    pub fn remaining(&self, at: Timestamp) -> Option<Duration> {
+        self.until.map(|until| between(at, until))
+    }
+
+    /// How long until it is ours; absent if that time is over.
+    pub fn begins_in(&self, at: Timestamp) -> Option<Duration> {
+        let over = self.until.is_some_and(|until| until <= at);
+        (!over).then(|| self.from.map_or(Duration::ZERO, |from| between(at, from)))
+    }
+}
+
+/// From one moment to a later one; zero if it is not later.
+const fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::from_millis(to.as_millis().saturating_sub(from.as_millis()))
+}
+
 /// What a contract grants a pool: beyond it requests are refused. All endpoints together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Grants {
@@ -225,6 +264,27 @@ pub struct Grants {
     pub quota: Option<Quota>,
     /// What to make of what the pool itself says is left.
     pub said: SaidGrants,
+    /// Dollars a longer window. Nobody refuses beyond it: it is the operator's own.
+    pub budget: Option<Budget>,
+}
+
+/// So many dollars in every window of time, and no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Dollars.
+    pub usd: Usd,
+    /// From one reset to the next; not zero.
+    pub every: Duration,
+    /// Some reset.
+    pub anchor: Timestamp,
+}
+
+impl Budget {
+    /// The same in nanodollars for tokens: both are so many of something in a window.
+    pub fn in_nanos(&self) -> Quota {
+        let tokens = u64::try_from(self.usd.as_nanos()).unwrap_or(0);
+        Quota { tokens, every: self.every, anchor: self.anchor }
+    }
 }
 
 /// What to make of the rate limits that a pool tells with its answers.
@@ -281,12 +341,32 @@ pub struct Offer {
     pub model: ModelId,
     /// What the pool calls it.
     pub upstream_model: Arc<str>,
-    /// Per token.
+    /// Per token, at the usual hours.
     pub prices: Prices,
+    /// At all hours, where they change.
+    pub hours: Option<Timetable<Prices>>,
     /// Input and output together, in tokens; absent is unknown and unlimited.
     pub context_window: Option<u32>,
     /// What it can do.
     pub capabilities: Capabilities,
+}
+
+impl Offer {
+    /// The prices of that hour, and the moment at which they change next, if they ever do.
+    pub fn prices_at(&self, wall: Timestamp) -> (Prices, Option<Timestamp>) {
+        self.hours.as_ref().map_or((self.prices, None), |hours| hours.at(wall))
+    }
+
+    /// The least that each kind of token ever costs.
+    pub fn least_prices(&self) -> Prices {
+        let least = |a: Prices, b: Prices| Prices {
+            input: a.input.min(b.input),
+            cached: a.cached.min(b.cached),
+            cache_write: a.cache_write.min(b.cache_write),
+            output: a.output.min(b.output),
+        };
+        self.hours.iter().flat_map(Timetable::values).reduce(least).unwrap_or(self.prices)
+    }
 }
 
 /// A name that clients ask for.
@@ -317,6 +397,8 @@ pub struct Class {
     pub delay_usd_per_s: f64,
     /// A call without a deadline of its own gets this one.
     pub deadline: Duration,
+    /// The share of what is left of a budget that is not for this class but for those above it, 0 to 1.
+    pub reserve: f64,
     /// May wait for a pool to come back into reach (contact, cooldown) instead of failing.
     pub may_wait: bool,
 }

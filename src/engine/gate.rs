@@ -23,7 +23,7 @@ pub struct Gate {
 pub struct Passage {
     /// How the answer will break, if it will.
     pub breaks: Option<Break>,
-    /// When contact ends, and with it every answer still under way.
+    /// When contact (or the lease) ends, and with it every answer still under way.
     pub contact_ends: Option<Instant>,
 }
 
@@ -79,7 +79,9 @@ impl Gate {
 
     /// Would a connection be taken now? Charges nothing.
     pub fn reachable(&self, now: Now) -> bool {
-        !self.door.refuse && self.door.contact.is_none_or(|window| window.open(now.wall))
+        !self.door.refuse
+            && self.door.lease.is_none_or(|lease| lease.holds(now.wall))
+            && self.door.contact.is_none_or(|window| window.open(now.wall))
     }
 
     /// A request of so many tokens, prompt and answer, comes. `seed` stands for the attempt.
@@ -93,6 +95,16 @@ impl Gate {
             }
             Some(window) => Some(now.mono + window.remaining(now.wall)),
             None => None,
+        };
+        let contact_ends = match &self.door.lease {
+            Some(lease) if !lease.holds(now.wall) => {
+                return Err(Turned::Unreachable { opens_in: lease.begins_in(now.wall) });
+            }
+            Some(lease) => {
+                let ends = lease.remaining(now.wall).map(|left| now.mono + left);
+                [contact_ends, ends].into_iter().flatten().min()
+            }
+            None => contact_ends,
         };
         self.charge(now, tokens)?;
         let door = &self.door;

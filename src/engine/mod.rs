@@ -17,6 +17,7 @@ pub mod draw;
 mod failure;
 pub mod gate;
 pub mod opaque;
+pub mod power;
 pub mod settings;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod tests;
 
 pub(crate) use failure::told;
 pub use gate::{Break, Gate, Passage, Turned};
+pub use power::{Draw, EnergyPrice};
 pub use settings::{Batching, Door, Opaque, Power, Settings, Speed};
 
 use std::fmt;

@@ -3,7 +3,7 @@
 //! Knows nothing of configs or of how a number was spelt there. Whoever fills this in has checked it; the engine
 //! stays sane (no division by zero, no endless loop) with any numbers, but does not promise that they mean anything.
 
-use crate::domain::{ContactWindow, Duration, EnginePrior, Grants};
+use crate::domain::{ContactWindow, Duration, EnginePrior, Grants, Lease};
 
 /// One endpoint's engine.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -282,6 +282,11 @@ impl Speed {
         (self.prefill_base_s + work).max(self.prefill_floor_s)
     }
 
+    /// The same without the floor: never more, and a sum over the parts of a prompt.
+    pub fn prefill_at_least_s(&self, n: u32, uncached: u32) -> f64 {
+        self.prefill_base_s + self.work_s(n) - self.work_s(n - uncached.min(n))
+    }
+
     /// Seconds of one decode step with `batch` sequences, undisturbed.
     pub fn step_s(&self, batch: u32) -> f64 {
         self.step_base_s + self.step_seq_s * f64::from(batch)
@@ -312,6 +317,8 @@ pub struct Door {
     pub delay: Duration,
     /// When the pool can be reached; absent is always.
     pub contact: Option<ContactWindow>,
+    /// When its machines are there; absent is for good.
+    pub lease: Option<Lease>,
     /// Refuse every connection.
     pub refuse: bool,
     /// What it keeps to; beyond it a request gets a 429.
@@ -336,6 +343,7 @@ impl Default for Door {
         Self {
             delay: Duration::ZERO,
             contact: None,
+            lease: None,
             refuse: false,
             grants: Grants::default(),
             error_rate: 0.0,

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{ContactWindow, Duration, Grants, Timestamp};
+use crate::domain::{ContactWindow, Duration, Grants, Lease, Timestamp};
 
 mod calibration;
 
@@ -255,6 +255,20 @@ mod gate {
 
     fn now(secs: u64) -> crate::domain::Now {
         crate::domain::Now { mono: at(secs as f64), wall: Timestamp::from_millis(secs * 1_000) }
+    }
+
+    #[test]
+    fn a_lease_opens_the_gate_and_its_end_breaks_answers_off() {
+        let lease = Lease {
+            from: Some(Timestamp::from_millis(100_000)),
+            until: Some(Timestamp::from_millis(200_000)),
+        };
+        let mut gate = Gate::new(Door { lease: Some(lease), ..Door::default() });
+        let early = Turned::Unreachable { opens_in: Some(Duration::from_secs(10)) };
+        assert_eq!(gate.knock(now(90), 0, 1), Err(early));
+        assert_eq!(gate.knock(now(150), 0, 1).unwrap().contact_ends, Some(at(200.0)));
+        assert_eq!(gate.knock(now(200), 0, 1), Err(Turned::Unreachable { opens_in: None }));
+        assert!(!gate.reachable(now(200)) && gate.reachable(now(199)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::sessions::Warm;
 use super::{AttemptEnd, Dispatch, Fleet, Ticket, Transition};
-use crate::domain::{AskKind, CallFacts, FailureKind, Now, Usage, UsageSource};
+use crate::domain::{AskKind, CallFacts, FailureKind, Now, Usage, UsageSource, Usd};
 use crate::estimate::FirstToken;
 use crate::limit::Sent;
 use crate::policy::place::Backlog;
@@ -30,6 +30,7 @@ impl Fleet {
         if let Some(pool) = self.pools.get_mut(dispatch.pool.index()) {
             pool.in_flight.enter();
             pool.granted.take(dispatch.expected_tokens, now);
+            pool.granted.spend(dispatch.expected_usd, now);
             let at = pool.position(dispatch.endpoint);
             if let Some((at, e)) = at.and_then(|at| Some((at, pool.endpoints.get_mut(at)?))) {
                 e.load.sent(dispatch.lane_s, stretch, now.mono);
@@ -44,7 +45,8 @@ impl Fleet {
         }
         self.prefix_sent(facts, &dispatch);
         self.rival_sent(facts, &dispatch, now);
-        Ticket { dispatch, started: now.mono, first_token: None, sent }
+        let cost = Usd::from_dollars(dispatch.expected_usd);
+        Ticket { dispatch, started: now.mono, sent: now.wall, first_token: None, so_far: sent, cost }
     }
 
     /// Its first content came. What was being tried out with it is let back in.
@@ -142,6 +144,7 @@ impl Fleet {
         if let Some(first) = ticket.first_token {
             pool.held(now.mono.secs_since(first), &self.settings.estimate);
         }
+        pool.granted.spend(ticket.cost.as_dollars() - ticket.dispatch.expected_usd, now);
         if pool.in_flight.leave() {
             self.generation += 1;
         }

@@ -36,6 +36,9 @@ impl Fleet {
         if now.mono >= facts.deadline {
             return shed_late("the deadline passed before a pool was chosen");
         }
+        if now.wall >= self.prices_until {
+            self.reprice(now);
+        }
         if let Err(refusal) = self.may_retry(facts, tried, now) {
             return Decision::Shed(refusal);
         }
@@ -60,6 +63,9 @@ impl Fleet {
             Some(dispatch) => {
                 self.level = level;
                 self.learn_savings(&found, dispatch.expected_tokens);
+                if tried.is_empty() {
+                    self.learn_demand(facts, dispatch.expected_tokens, now);
+                }
                 self.charge(facts, tried, now);
                 Decision::Dispatch(dispatch)
             }
@@ -195,7 +201,8 @@ impl Fleet {
             ttft_limit: limits.first_token,
             idle_limit: limits.idle,
             expected_ttft: patience::seconds(expected_s),
-            expected_usd: candidate.terms.money,
+            // Energy is the operator's, and on nobody's bill.
+            expected_usd: candidate.terms.money - candidate.quote.energy_usd,
             work_s,
             lane_s: work_s + job.fixed_s,
             expected_tokens: call.input + call.output,

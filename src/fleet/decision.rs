@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::{Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Usage};
+use crate::domain::{
+    Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Timestamp, Usage, Usd,
+};
 use crate::limit::Sent;
 
 /// What to do with a call now. Taken afresh for every attempt.
@@ -108,10 +110,14 @@ pub struct Ticket {
     pub dispatch: Dispatch,
     /// When it was sent.
     pub started: Instant,
+    /// The same by the clock on the wall: the prices of that hour are its bill.
+    pub sent: Timestamp,
     /// When its first content came.
     pub first_token: Option<Instant>,
     /// What had been sent to the offer by then, with this.
-    pub sent: Sent,
+    pub so_far: Sent,
+    /// What it costs: expected, until whoever counts its tokens says better.
+    pub cost: Usd,
 }
 
 /// How an attempt ended, as health and estimates see it.

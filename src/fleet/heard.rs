@@ -54,7 +54,7 @@ impl Fleet {
     fn hear_allowances(&mut self, ticket: &Ticket, said: &Allowances, now: Instant) {
         let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) else { return };
         let sent = offer.sent;
-        offer.told.get_or_insert_default().hear(said, ticket.started, ticket.sent, sent, now);
+        offer.told.get_or_insert_default().hear(said, ticket.started, ticket.so_far, sent, now);
         self.limited = true;
     }
 }

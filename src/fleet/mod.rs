@@ -16,6 +16,7 @@ mod sessions;
 mod settings;
 mod state;
 pub mod status;
+mod supply;
 mod survey;
 mod watch;
 
@@ -30,7 +31,7 @@ use self::prefixes::Prefixes;
 use self::sessions::Sessions;
 use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
-use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId};
+use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId, Timestamp};
 use crate::estimate::Mean;
 use crate::limit::RetryBudgets;
 use crate::policy::rival::Memory;
@@ -53,6 +54,8 @@ pub struct Fleet {
     level: Level,
     /// Any pool has grants that can be used up.
     limited: bool,
+    /// Until then the prices at hand are those of the hour.
+    prices_until: Timestamp,
     next_endpoint: u32,
     generation: u64,
     /// Kept between decisions so that they need no allocation.
@@ -75,7 +78,7 @@ impl Fleet {
         let sessions = Sessions::new(settings.session_ttl);
         let rivals = rivals::memory(&settings, offers.len(), now);
         let retries = RetryBudgets::new(catalog.tenants.len());
-        Self {
+        let mut fleet = Self {
             catalog,
             settings,
             pools,
@@ -85,12 +88,15 @@ impl Fleet {
             sessions,
             level: Level::new(&settings.choice.shadow),
             limited,
+            prices_until: Timestamp::default(),
             next_endpoint: 0,
             generation: 0,
             scratch: Survey::default(),
             rivals,
             prefixes: Prefixes::default(),
-        }
+        };
+        fleet.reprice(now);
+        fleet
     }
 
     /// The endpoints of a pool are now these: new ones join, missing ones leave (their calls go on), the rest keep
@@ -110,6 +116,7 @@ impl Fleet {
         state.tidy();
         state.best = 0;
         state.recount(now.mono, &self.settings.health);
+        state.limit();
         self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.generation += 1;
     }
@@ -155,6 +162,9 @@ impl Fleet {
     /// Says what time alone has changed since it was last asked: ejections and cooldowns that ended, slow starts that
     /// are complete. For logs and metrics; it changes no decision. Twice a second is often enough.
     pub fn tick(&mut self, now: Now) -> Vec<Transition> {
+        if now.wall >= self.prices_until {
+            self.reprice(now);
+        }
         self.settle_all(now.mono)
     }
 

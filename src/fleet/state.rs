@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use super::Settings;
-use crate::domain::{Address, Catalog, EndpointId, EngineLoad, Instant, Now, OfferId, Pool, PoolId, Tenure};
+use super::supply::Powered;
+use crate::domain::{
+    Address, Catalog, EndpointId, EngineLoad, Grants, Instant, Now, OfferId, Pool, PoolId, Tenure,
+};
+use crate::engine::EnergyPrice;
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
 use crate::health::{self, Admission, Breaker, Cooldown};
-use crate::limit::{Granted, InFlight, Sent, Told};
+use crate::limit::{Allotment, DayProfile, Granted, InFlight, Sent, Told};
 use crate::policy::place::{Backlog, Load, Others};
 use crate::policy::shadow::Savings;
 use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
@@ -16,9 +20,15 @@ use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
 pub(super) struct PoolState {
     pub(super) drained: bool,
     pub(super) in_flight: InFlight,
+    /// What it draws, if that is known.
+    pub(super) powered: Option<Powered>,
+    /// What energy costs there now; nothing where that is not known.
+    pub(super) energy: EnergyPrice,
     /// What is left of what its contract grants, and what that saves.
     pub(super) granted: Granted,
     pub(super) savings: Savings,
+    /// When in the day its models are asked for, where it has a window that must last.
+    pub(super) demand: Option<Box<DayProfile>>,
     /// Its failure domain, as a number.
     pub(super) domain: u16,
     pub(super) owned: bool,
@@ -107,8 +117,11 @@ impl PoolState {
         let state = |(i, pool): (usize, &crate::domain::Pool)| Self {
             drained: false,
             in_flight: InFlight::new(pool.max_in_flight),
+            powered: Powered::of(pool),
+            energy: EnergyPrice::default(),
             granted: Granted::new(&pool.grants, now),
             savings: Savings::default(),
+            demand: lasts(&pool.grants).then(|| Box::new(DayProfile::new(now.wall))),
             domain: domain(&pool.failure_domain),
             owned: pool.tenure == Tenure::Owned,
             slots: f64::from(pool.engine_prior.slots.max(1)),
@@ -146,6 +159,7 @@ impl PoolState {
         self.endpoints.retain(|e| !e.leaving || e.load.in_flight > 0);
         if self.endpoints.len() < had {
             self.best = 0;
+            self.limit();
         }
     }
 
@@ -198,10 +212,16 @@ impl PoolState {
 
     /// What of its grants a call of so many tokens takes, in dollars.
     pub(super) fn grants_usd(&self, tokens: f64, now: Now) -> f64 {
-        let Granted { requests, tokens: by_tokens, quota } = &self.granted;
+        let Granted { requests, tokens: by_tokens, quota, budget } = &self.granted;
         let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
         let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
-        let window = quota.map_or(0.0, |q| shadow::of_window(q.pressure(now)));
+        let of_window = |q: Allotment| {
+            shadow::of_window(match &self.demand {
+                Some(demand) => q.pressure_over(demand.seconds(now.wall, q.resets_in(now)), now),
+                None => q.pressure(now),
+            })
+        };
+        let window = quota.map_or(0.0, of_window) + budget.map_or(0.0, of_window);
         self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
     }
 
@@ -285,6 +305,11 @@ impl PoolState {
         let congestion = self.congestion(stretch, now);
         shadow::of_own(congestion, level_usd, settings.choice.prefill_weight, &settings.choice.shadow)
     }
+}
+
+/// Is anything granted for a longer window?
+const fn lasts(grants: &Grants) -> bool {
+    grants.quota.is_some() || grants.budget.is_some()
 }
 
 impl Endpoint {

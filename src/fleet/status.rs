@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Fleet;
-use crate::domain::{EngineLoad, Now, PoolId, Prices, Tenure};
+use crate::domain::{EngineLoad, Now, PoolId, Prices, Tenure, Timestamp};
 
 /// All of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,7 +21,7 @@ pub struct PoolStatus {
     pub tenure: Tenure,
     /// Where it is.
     pub region: Option<Arc<str>>,
-    /// The one word: `drained`, `no_endpoints`, `no_contact`, or the best state of its offers.
+    /// The one word: `drained`, `no_endpoints`, `no_lease`, `no_contact`, or the best state of its offers.
     pub state: &'static str,
     /// An operator drained it.
     pub drained: bool,
@@ -33,6 +33,12 @@ pub struct PoolStatus {
     pub utilisation: Option<f64>,
     /// Dollars per slot-second that its capacity is worth now; for owned pools.
     pub scarcity_usd_per_s: Option<f64>,
+    /// Watts that it draws by its model, cooling included; where that is known.
+    pub watts: Option<f64>,
+    /// What its site gives, in watts.
+    pub max_watts: Option<f64>,
+    /// When its lease ends.
+    pub lease_ends: Option<Timestamp>,
     /// Attempts that gave a whole answer.
     pub served: u64,
     /// Attempts that failed.
@@ -65,7 +71,7 @@ pub struct OfferStatus {
     pub model: Arc<str>,
     /// `healthy`, `ejected`, `probation`, `slow_start`, `cooldown` or `disabled`.
     pub state: &'static str,
-    /// Per token.
+    /// Per token, at this hour.
     pub prices: Prices,
     /// Expected seconds to the first token of a prompt of 1024 tokens, without queueing.
     pub ttft_s: f64,
@@ -122,7 +128,7 @@ impl Fleet {
             offers.push(OfferStatus {
                 model: Arc::clone(&self.catalog.model(known.model).name),
                 state: s.name(now.mono, settings),
-                prices: known.prices,
+                prices: known.prices_at(now.wall).0,
                 ttft_s: read.base_s + work * read.stretch,
                 tpot_s: read.tpot_s,
                 p_err: read.p_err,
@@ -143,6 +149,7 @@ impl Fleet {
         let name = match () {
             () if state.drained => "drained",
             () if state.present == 0 => "no_endpoints",
+            () if pool.lease.is_some_and(|lease| !lease.holds(now.wall)) => "no_lease",
             () if !contact => "no_contact",
             () => of_offers.unwrap_or("healthy"),
         };
@@ -158,6 +165,9 @@ impl Fleet {
             scarcity_usd_per_s: state
                 .owned
                 .then(|| state.shadow(stretch, self.level.usd(), &self.settings, now.mono).slot_usd_per_s),
+            watts: state.watts(stretch, now.mono),
+            max_watts: pool.power.as_ref().and_then(|p| p.max_w),
+            lease_ends: pool.lease.and_then(|lease| lease.until),
             served: state.served,
             failed: state.failed,
             endpoints: state.endpoints.iter().map(endpoint).collect(),

@@ -125,7 +125,7 @@ impl Fleet {
         in_contact(pool, asking.call.now)?;
         let mut rank = self.rank(asking, known)?;
         if let Some(max) = around.in_flight.full() {
-            return Err(Exclusion::Full { max });
+            return Err(around.full_for(max));
         }
         let unlimited = around.granted.boundless() && state.told.is_none();
         let grants_usd = if unlimited { 0.0 } else { self.granted(asking, known)? };
@@ -135,6 +135,11 @@ impl Fleet {
         let quote = self.quote(asking, known, grants_usd);
         worth_trying(&asking.call, pool, &quote)?;
         let terms = price::terms(&quote, &asking.call);
+        if around.granted.budget.is_some() {
+            let bill = terms.money - quote.energy_usd;
+            let until = around.granted.budget_until(bill, asking.call.class.reserve, asking.call.now);
+            until.map_or(Ok(()), |until| Err(Exclusion::Granted { until }))?;
+        }
         let (order, weight) = (pool.order, pool.weight);
         candidates.push(Candidate { offer: id, pool: offer.pool, rank, quote, terms, order, weight });
         Ok(())
@@ -270,6 +275,7 @@ impl Fleet {
             slot_s,
             shadow,
             grants_usd,
+            energy_usd: around.energy.usd(prefill_s, slot_s),
         }
     }
 
@@ -284,7 +290,7 @@ impl Fleet {
         let prefill_s = nominal_work_s(&pool.engine_prior, tokens, 0.0) * read.stretch;
         let money = tokens * (state.prices.input - state.prices.cached).max(0.0);
         let shadow = around.shadow(read.stretch, self.level.usd(), &self.settings, asking.call.now.mono);
-        let scarcity = shadow.prefill_usd_per_s * prefill_s;
+        let scarcity = shadow.prefill_usd_per_s * prefill_s + around.energy.usd(prefill_s, 0.0);
         let delay = asking.call.class.delay_usd_per_s * prefill_s;
         Some((warm.pool, self.settings.choice.next_turn * (money + scarcity + delay)))
     }

@@ -15,6 +15,7 @@ mod properties;
 mod records;
 mod rivals;
 mod routing;
+mod supply;
 mod waiting;
 
 pub(super) const OWN: PoolId = PoolId(0);
@@ -35,6 +36,8 @@ pub(super) fn pool(name: &str, tenure: Tenure) -> Pool {
         region: Some("north".into()),
         failure_domain: name.into(),
         contact: None,
+        lease: None,
+        power: None,
         rtt_prior: Duration::from_millis(10),
         grants: Default::default(),
         max_in_flight: None,
@@ -61,7 +64,7 @@ pub(super) fn offer(pool: PoolId, model: ModelId, input: f64, output: f64) -> Of
     };
     let capabilities = Capabilities::CHAT_DEFAULT;
     let context_window = Some(131_072);
-    Offer { pool, model, upstream_model: "m".into(), prices, context_window, capabilities }
+    Offer { pool, model, hours: None, upstream_model: "m".into(), prices, context_window, capabilities }
 }
 
 pub(super) fn class(name: &str, may_wait: bool) -> Class {
@@ -72,6 +75,7 @@ pub(super) fn class(name: &str, may_wait: bool) -> Class {
         miss_usd: if may_wait { 0.005 } else { 0.010 },
         delay_usd_per_s: if may_wait { 0.0 } else { 0.002 },
         deadline: Duration::from_secs(120),
+        reserve: 0.0,
         may_wait,
     }
 }

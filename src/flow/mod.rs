@@ -201,6 +201,13 @@ impl Router {
             let dropped = upstream.dropped();
             telemetry.events_dropped(PoolId(i as u16), dropped.unreadable, dropped.late);
         }
+        let now = self.clock().now();
+        let watts: Vec<Option<f64>> = self.with_fleet(|fleet| fleet.watts(now).collect());
+        for (i, watts) in watts.into_iter().enumerate() {
+            if let Some(watts) = watts {
+                telemetry.pool_draws(PoolId(i as u16), watts);
+            }
+        }
         telemetry.metrics_text(self.open_calls(), self.draining())
     }
 

@@ -60,6 +60,8 @@ where
         region: None,
         failure_domain: "only".into(),
         contact: None,
+        lease: None,
+        power: None,
         rtt_prior: Duration::from_millis(1),
         grants: Default::default(),
         max_in_flight: Some(1),
@@ -70,6 +72,7 @@ where
     let offer = catalog::Offer {
         pool: PoolId(0),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: Prices::default(),
         context_window: None,
@@ -82,6 +85,7 @@ where
         miss_usd: 0.0,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(600),
+        reserve: 0.0,
         may_wait: true,
     };
     let model = catalog::Model {

@@ -19,6 +19,9 @@ const TRUST_BACK_PER_S: f64 = 0.02 / 60.0;
 /// enough to see a rush hour begin.
 const PACE_S: f64 = 900.0;
 
+/// Nanodollars of a dollar.
+const NANOS: f64 = 1e9;
+
 /// So many a minute.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Meter {
@@ -97,8 +100,12 @@ impl Allotment {
 
     /// What would be used until the reset at the present pace, over what is left: above 1 it does not last.
     pub fn pressure(&self, now: Now) -> f64 {
-        let wanted = self.pace_at(now.mono) * self.resets_in(now).as_secs_f64();
-        wanted / self.left(now).max(1.0)
+        self.pressure_over(self.resets_in(now).as_secs_f64(), now)
+    }
+
+    /// The same where as much as in so many seconds like these is still to come until the reset.
+    pub fn pressure_over(&self, seconds: f64, now: Now) -> f64 {
+        self.pace_at(now.mono) * seconds / self.left(now).max(1.0)
     }
 
     /// How long until all of it is there again.
@@ -137,6 +144,8 @@ pub struct Granted {
     pub tokens: Option<Meter>,
     /// Tokens a window.
     pub quota: Option<Allotment>,
+    /// Nanodollars a window.
+    pub budget: Option<Allotment>,
 }
 
 impl Granted {
@@ -146,12 +155,13 @@ impl Granted {
             requests: grants.requests_per_minute.map(Meter::new),
             tokens: grants.tokens_per_minute.map(Meter::new),
             quota: grants.quota.map(|q| Allotment::new(q, now)),
+            budget: grants.budget.map(|b| Allotment::new(b.in_nanos(), now)),
         }
     }
 
     /// True if nothing is limited.
     pub const fn boundless(&self) -> bool {
-        self.requests.is_none() && self.tokens.is_none() && self.quota.is_none()
+        self.requests.is_none() && self.tokens.is_none() && self.quota.is_none() && self.budget.is_none()
     }
 
     /// When a request of so many tokens may be sent, if that is not now.
@@ -160,6 +170,28 @@ impl Granted {
         let by_tokens = self.tokens.and_then(|m| m.until(tokens, now.mono));
         let quota = self.quota.filter(|q| q.left(now) < tokens).map(|q| now.mono + q.resets_in(now));
         requests.max(by_tokens).max(quota)
+    }
+
+    /// When a request that costs `usd` may be sent for a class that must leave `reserve` of what is left to others, if that
+    /// is not now: what is held back for them shrinks with the time that they have left.
+    pub fn budget_until(&self, usd: f64, reserve: f64, now: Now) -> Option<Instant> {
+        let budget = self.budget.as_ref()?;
+        let (left, resets_in) = (budget.left(now), budget.resets_in(now));
+        if left < usd * NANOS {
+            return Some(now.mono + resets_in);
+        }
+        // In seconds until the reset: no more of them may be left for so much to be free for the class.
+        let (all, every_s) = (budget.quota.tokens as f64, budget.quota.every.as_secs_f64());
+        let free_at_s = every_s * left / (reserve * all);
+        let wait_s = resets_in.as_secs_f64() - free_at_s;
+        (wait_s > 0.0).then(|| now.mono + Duration::from_secs_f64(wait_s))
+    }
+
+    /// So many dollars were spent, or (negative) were not spent after all.
+    pub fn spend(&mut self, usd: f64, now: Now) {
+        if let Some(budget) = &mut self.budget {
+            budget.take(usd * NANOS, now);
+        }
     }
 
     /// A request of so many tokens was sent.

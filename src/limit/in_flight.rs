@@ -23,6 +23,11 @@ impl InFlight {
         self.max
     }
 
+    /// Another limit from now on. Those that are under way stay.
+    pub fn set_limit(&mut self, max: Option<u32>) {
+        self.max = max;
+    }
+
     /// The limit, if one more would break it.
     pub fn full(self) -> Option<u32> {
         self.max.filter(|&max| self.now >= max)

@@ -95,6 +95,7 @@ mod tests {
             slot_s: own_s,
             shadow: Shadow::default(),
             grants_usd: 0.0,
+            energy_usd: 0.0,
         };
         let (money, scarcity) = if own_s > 0.0 { (0.0, usd) } else { (usd, 0.0) };
         let terms = Terms { money, scarcity, ..Terms::default() };
@@ -119,6 +120,7 @@ mod tests {
             miss_usd: 0.005,
             delay_usd_per_s: 0.0,
             deadline: Duration::from_secs(3600),
+            reserve: 0.0,
             may_wait,
         };
         let facts = CallFacts {

@@ -45,6 +45,13 @@ pub enum Exclusion {
         /// How many.
         max: u32,
     },
+    /// One more call could draw more than the site gives.
+    Power {
+        /// How many draw all of it.
+        calls: u32,
+        /// What it gives, in watts.
+        max_w: f64,
+    },
     /// The breaker of (pool, model) is open.
     Ejected {
         /// Until then.
@@ -76,6 +83,18 @@ pub enum Exclusion {
     NoContact {
         /// In reach then.
         opens: Instant,
+    },
+    /// Not ours at this time.
+    Lease {
+        /// Ours from then on; absent if the lease is over.
+        begins: Option<Instant>,
+    },
+    /// Ours, but not for as long as the answer takes.
+    LeaseTooShort {
+        /// What is left, in seconds.
+        left_s: f64,
+        /// What is needed, in seconds.
+        need_s: f64,
     },
     /// In reach, but not for as long as the answer takes.
     ContactTooShort {
@@ -121,8 +140,13 @@ pub fn fits(call: &CallView<'_>, pool: &Pool, offer: &Offer) -> Result<(), Exclu
     Ok(())
 }
 
-/// Is the pool in reach at all?
+/// Is the pool ours and in reach at all?
 pub fn in_contact(pool: &Pool, now: Now) -> Result<(), Exclusion> {
+    if let Some(lease) = &pool.lease
+        && !lease.holds(now.wall)
+    {
+        return Err(Exclusion::Lease { begins: lease.begins_in(now.wall).map(|wait| now.mono + wait) });
+    }
     match &pool.contact {
         Some(window) if !window.open(now.wall) => {
             Err(Exclusion::NoContact { opens: now.mono + window.opens_in(now.wall) })
@@ -131,7 +155,7 @@ pub fn in_contact(pool: &Pool, now: Now) -> Result<(), Exclusion> {
     }
 }
 
-/// What the estimates say: in reach until the end of the answer, in time, and for the money.
+/// What the estimates say: ours and in reach until the end of the answer, in time, and for the money.
 pub fn worth_trying(call: &CallView<'_>, pool: &Pool, quote: &Quote) -> Result<(), Exclusion> {
     let Quote { ttft_s, finish_s, .. } = *quote;
     if let Some(max) = call.facts.hints.max_cost_usd {
@@ -139,6 +163,11 @@ pub fn worth_trying(call: &CallView<'_>, pool: &Pool, quote: &Quote) -> Result<(
         if usd > max {
             return Err(Exclusion::Cost { usd, max });
         }
+    }
+    if let Some(left) = pool.lease.and_then(|lease| lease.remaining(call.now.wall))
+        && left.as_secs_f64() < finish_s
+    {
+        return Err(Exclusion::LeaseTooShort { left_s: left.as_secs_f64(), need_s: finish_s });
     }
     if let Some(window) = &pool.contact {
         let left = window.remaining(call.now.wall);
@@ -182,7 +211,7 @@ impl Exclusion {
 
     /// Too much work rather than illness.
     pub const fn loaded(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Cooldown { .. } | Self::Granted { .. })
+        matches!(self, Self::Full { .. } | Self::Power { .. } | Self::Cooldown { .. } | Self::Granted { .. })
     }
 
     /// When time alone ends it, if it does.
@@ -195,6 +224,7 @@ impl Exclusion {
             | Self::Disabled { until }
             | Self::NoContact { opens: until }
             | Self::ContactTooShort { opens: until, .. } => Some(until),
+            Self::Lease { begins } => begins,
             Self::Context { .. }
             | Self::RefusedAsTooLong
             | Self::Unsupported
@@ -206,6 +236,8 @@ impl Exclusion {
             | Self::NoEndpoints
             | Self::AlreadyTried
             | Self::Full { .. }
+            | Self::Power { .. }
+            | Self::LeaseTooShort { .. }
             | Self::Probation
             | Self::TooSlow { .. } => None,
         }
@@ -213,7 +245,7 @@ impl Exclusion {
 
     /// The end of another call may end it.
     pub const fn clears_with_load(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Probation)
+        matches!(self, Self::Full { .. } | Self::Power { .. } | Self::Probation)
     }
 
     /// The stable word for metrics.
@@ -230,6 +262,7 @@ impl Exclusion {
             Self::NoEndpoints => "no_endpoints",
             Self::AlreadyTried => "already_tried",
             Self::Full { .. } => "full",
+            Self::Power { .. } => "power",
             Self::Ejected { .. } => "ejected",
             Self::EndpointsEjected { .. } => "endpoints_ejected",
             Self::Probation => "probation",
@@ -238,6 +271,8 @@ impl Exclusion {
             Self::Disabled { .. } => "disabled",
             Self::NoContact { .. } => "no_contact",
             Self::ContactTooShort { .. } => "contact_too_short",
+            Self::Lease { .. } => "lease",
+            Self::LeaseTooShort { .. } => "lease_too_short",
             Self::TooSlow { .. } => "too_slow",
         }
     }
@@ -262,6 +297,9 @@ impl Exclusion {
             Self::NoEndpoints => write!(s, "no endpoints known"),
             Self::AlreadyTried => write!(s, "already tried"),
             Self::Full { max } => write!(s, "full: {max} calls in flight"),
+            Self::Power { calls, max_w } => {
+                write!(s, "power: {calls} calls may draw all of its {:.3} MW", max_w / 1e6)
+            }
             Self::Ejected { until } => write!(s, "ejected for {:.1} s", left(until)),
             Self::EndpointsEjected { until } => {
                 write!(s, "all endpoints ejected, the first for {:.1} s", left(until))
@@ -273,6 +311,11 @@ impl Exclusion {
             }
             Self::Disabled { until } => write!(s, "disabled, asked again in {:.0} s", left(until)),
             Self::NoContact { opens } => write!(s, "no contact for {:.0} s", left(opens)),
+            Self::Lease { begins: Some(begins) } => write!(s, "its lease begins in {:.0} s", left(begins)),
+            Self::Lease { begins: None } => write!(s, "its lease is over"),
+            Self::LeaseTooShort { left_s, need_s } => {
+                write!(s, "leased for {left_s:.1} s more, needs {need_s:.1} s")
+            }
             Self::ContactTooShort { left_s, need_s, .. } => {
                 write!(s, "contact for {left_s:.1} s more, needs {need_s:.1} s")
             }

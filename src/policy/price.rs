@@ -7,7 +7,7 @@ use crate::domain::PoolId;
 /// The terms of one offer for one call, in dollars.
 #[derive(Clone, Copy, PartialEq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Terms {
-    /// The bill expected: owned capacity is paid already and costs nothing at the margin.
+    /// The bill expected; for owned capacity, which is paid already, the energy that the call takes.
     pub money: f64,
     /// What the own capacity that it takes, and its share of what a provider grants, is worth to others.
     pub scarcity: f64,
@@ -37,7 +37,10 @@ impl Terms {
 pub fn terms(quote: &Quote, call: &CallView<'_>) -> Terms {
     let p = &quote.prices;
     Terms {
-        money: p.input * (call.input - quote.cached) + p.cached * quote.cached + p.output * call.output,
+        money: p.input * (call.input - quote.cached)
+            + p.cached * quote.cached
+            + p.output * call.output
+            + quote.energy_usd,
         scarcity: quote.shadow.slot_usd_per_s * quote.slot_s
             + quote.shadow.prefill_usd_per_s * quote.prefill_s
             + quote.grants_usd,

@@ -22,6 +22,7 @@ fn candidate(i: u16, usd: f64, rank: Rank) -> Candidate {
         slot_s: 0.0,
         prefill_s: 0.0,
         grants_usd: 0.0,
+        energy_usd: 0.0,
         shadow: Shadow::default(),
     };
     let terms = Terms { money: usd, ..Terms::default() };

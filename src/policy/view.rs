@@ -103,6 +103,8 @@ pub struct Quote {
     pub shadow: Shadow,
     /// What of a provider's grants it takes, in dollars.
     pub grants_usd: f64,
+    /// Energy that it takes at an own pool, in dollars.
+    pub energy_usd: f64,
 }
 
 impl Quote {

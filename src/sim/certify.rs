@@ -12,7 +12,8 @@ use super::experiment::Experiment;
 use super::report::{Bound, Floor};
 use super::traffic::{BadTraffic, Traffic};
 use super::world::{Blow, Setup};
-use crate::domain::{Instant, PoolId, Tenure};
+use crate::domain::{Duration, Instant, PoolId, Tenure, Timestamp};
+use crate::engine::{Draw, EnergyPrice};
 
 /// The gate of a pool counts in whole nanoseconds a token, and so lets this much more through at most: one in the
 /// 6,000 nanoseconds of a token at ten million tokens a minute.
@@ -124,13 +125,33 @@ fn pool(setup: &Setup, id: PoolId, largest: u64) -> Pool {
         tenure: known.tenure,
         engines: played.engines.clone(),
         delay: played.door.delay,
-        offers: offers.map(|offer| (offer.model, offer.prices)).collect(),
+        offers: offers.map(|offer| (offer.model, offer.least_prices())).collect(),
         requests: grants.requests_per_minute.map(Limit::of_gate),
         tokens,
         contact: played.door.contact,
-        down: down(setup, id),
+        energy: energy(known),
+        down: down(setup, id).into_iter().chain(not_leased(setup, id)).collect(),
         slowest: slow.fold(1.0, f64::max),
     }
+}
+
+/// Before a lease begins and after it ends. Wall time has whole milliseconds: a lease may seem longer by one of them.
+fn not_leased(setup: &Setup, id: PoolId) -> impl Iterator<Item = (Instant, Instant)> + use<> {
+    let lease = setup.pools[id.index()].door.lease.unwrap_or_default();
+    let start = setup.start.as_millis();
+    let after =
+        move |at: Timestamp| Instant::START + Duration::from_millis(at.as_millis().saturating_sub(start));
+    let before = lease.from.map(|from| (Instant::START, after(from)));
+    let over = lease.until.map(|until| (after(until) + Duration::from_millis(1), Instant::NEVER));
+    before.into_iter().chain(over)
+}
+
+/// Energy at its cheapest hour.
+fn energy(pool: &crate::domain::Pool) -> EnergyPrice {
+    pool.power.as_ref().map_or_else(EnergyPrice::default, |power| {
+        let slots = f64::from(pool.engine_prior.slots.max(1));
+        Draw::of(power, slots).price(power.usd_per_mwh.least())
+    })
 }
 
 /// When the pool refuses everything.

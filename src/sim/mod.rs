@@ -16,6 +16,7 @@ pub mod bound;
 mod certify;
 pub mod contender;
 pub mod crew;
+mod energy;
 pub mod experiment;
 mod faults;
 pub mod plan;

@@ -49,6 +49,7 @@ fn played(pool: &Pool, i: usize) -> PoolSettings {
         door: Door {
             delay: pool.rtt_prior / 2,
             contact: pool.contact,
+            lease: pool.lease,
             grants: pool.grants,
             ..Door::default()
         },

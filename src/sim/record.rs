@@ -1,9 +1,12 @@
 //! Writes down what came of a run, as it comes.
 
+use super::energy::Bills;
 use super::pools::{PoolSettings, Pools};
 use super::{ClassTally, PoolTally, Sample, Tally};
 use crate::call::{AttemptResult, Record};
-use crate::domain::{CallFacts, Catalog, ClassId, Duration, Ending, FailureKind, Instant, PoolId, Tenure};
+use crate::domain::{
+    CallFacts, Catalog, ClassId, Duration, Ending, FailureKind, Instant, Now, PoolId, Tenure, Timestamp,
+};
 use crate::engine::Settings;
 
 /// Samples over a run: what a plot can show.
@@ -20,11 +23,13 @@ pub(super) struct Recorder {
     missed: Vec<u32>,
     usd: f64,
     usd_at_sample: f64,
+    energy: Bills,
     last: Instant,
 }
 
 impl Recorder {
-    pub(super) fn new(catalog: &Catalog, end: Instant) -> Self {
+    /// Of a run whose traffic ends then, and that begins at `start` by the clock on the wall.
+    pub(super) fn new(catalog: &Catalog, end: Instant, start: Timestamp) -> Self {
         let class = |c: &crate::domain::Class| ClassTally { miss_usd: c.miss_usd, ..ClassTally::default() };
         let tally = Tally {
             classes: catalog.classes.iter().map(class).collect(),
@@ -46,7 +51,16 @@ impl Recorder {
             missed: none,
             usd: 0.0,
             usd_at_sample: 0.0,
+            energy: Bills::new(catalog, start),
             last: Instant::START,
+        }
+    }
+
+    /// Time passes: what engines did since is billed at the prices that held.
+    pub(super) fn passed(&mut self, pools: &Pools, now: Now) {
+        for (pool, usd) in self.energy.due(pools, now) {
+            self.tally.pools[pool.index()].usd += usd;
+            self.usd += usd;
         }
     }
 
@@ -77,6 +91,11 @@ impl Recorder {
         while self.next_sample <= at {
             self.next_sample = self.next_sample + self.every;
         }
+    }
+
+    /// When the last call was over.
+    pub(super) const fn last(&self) -> Instant {
+        self.last
     }
 
     /// A call is over.
@@ -138,6 +157,7 @@ impl Recorder {
         counts[facts.class.index()] += 1;
     }
 
+    /// The run is over; [`Self::passed`] was told so.
     pub(super) fn finish(
         mut self,
         catalog: &Catalog,
@@ -155,6 +175,10 @@ impl Recorder {
                 tally.slot_share = Some(meter.seat_s / (f64::from(seats) * length_s));
                 tally.prefill_share = Some(meter.prefill_s / (settings.engines.len() as f64 * length_s));
             }
+        }
+        let endpoints = |id: PoolId| settings[id.index()].engines.len();
+        for (id, joules) in self.energy.joules(endpoints, length_s) {
+            self.tally.pools[id.index()].energy_j = joules;
         }
         self.tally.seed = seed;
         self.tally.length = self.last.since(Instant::START);

@@ -86,6 +86,10 @@ fn resize(known: &mut Pool, pool: &mut PoolSettings, factor: f64) {
     pool.engines = (0..count).map(|i| quicker(&pool.engines[i * had / count], faster)).collect();
     pool.addresses = (0..count).map(|i| address(&known.name, i)).collect();
     known.max_in_flight = known.max_in_flight.map(|max| ((f64::from(max) * factor).ceil() as u32).max(1));
+    // A site grows with its servers.
+    if let Some(max_w) = known.power.as_mut().and_then(|p| p.max_w.as_mut()) {
+        *max_w *= count as f64 / had as f64;
+    }
     // What rounding does to the shares of the kinds must not move what a slot or a cache is.
     let EnginePrior { slots, kv_tokens, prefill_square_to, .. } = known.engine_prior;
     let mean = Settings::mean_prior(&pool.engines);

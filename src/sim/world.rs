@@ -162,7 +162,7 @@ impl<'a> World<'a> {
             waiting: BTreeMap::new(),
             places: 0,
             asked: 0,
-            recorder: Recorder::new(&setup.catalog, end),
+            recorder: Recorder::new(&setup.catalog, end, setup.start),
             closed,
             due: Vec::new(),
             heard: Vec::new(),
@@ -194,6 +194,8 @@ impl<'a> World<'a> {
             }
         }
         progress(next);
+        let now = self.now(self.recorder.last());
+        self.recorder.passed(&self.pools, now);
         self.recorder.finish(&self.setup.catalog, &self.setup.pools, &self.pools, self.seed)
     }
 
@@ -268,6 +270,7 @@ impl<'a> World<'a> {
             }
             Entry::Tick => {
                 let _transitions = self.fleet.tick(now);
+                self.recorder.passed(&self.pools, now);
                 self.put(at + TICK, Entry::Tick);
             }
             Entry::Ask => self.ask(now),

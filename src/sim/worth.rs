@@ -9,7 +9,7 @@ use super::report::{CapacityValue, FrontierPoint};
 use super::size::{address, copy};
 use super::traffic::BadTraffic;
 use super::world::{Blow, Setup};
-use crate::domain::{Grants, Tenure};
+use crate::domain::{Grants, Tenure, Usd};
 
 /// Prices of misses on the frontier, as multiples of the config's.
 const MISS_PRICES: [f64; 5] = [0.1, 0.3, 1.0, 3.0, 10.0];
@@ -115,6 +115,9 @@ fn with_grants(setup: &Setup, i: usize) -> Setup {
     grants.tokens_per_minute = grants.tokens_per_minute.map(more);
     if let Some(quota) = &mut grants.quota {
         quota.tokens += quota.tokens / 10;
+    }
+    if let Some(budget) = &mut grants.budget {
+        budget.usd += Usd::from_nanos(budget.usd.as_nanos() / 10);
     }
     let mut pools = setup.pools.clone();
     let grants = *grants;

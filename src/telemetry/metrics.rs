@@ -102,6 +102,8 @@ pub(super) struct Metrics {
     dropped: Vec<[Gauge; 2]>,
     /// By pool.
     polls_failed: Vec<Counter>,
+    /// By pool, where it is known.
+    watts: Vec<Option<Gauge<f64, AtomicU64>>>,
     transitions: Family<StateLabels, Counter>,
     pub(super) unresolved: Counter,
     open: Gauge,
@@ -133,6 +135,7 @@ impl Metrics {
         let offers = offer_series(&mut registry, catalog);
         let dropped = event_series(&mut registry, catalog);
         let polls_failed = poll_series(&mut registry, catalog);
+        let watts = watt_series(&mut registry, catalog);
         let transitions = Family::default();
         registry.register(
             "pool_transitions",
@@ -168,6 +171,7 @@ impl Metrics {
             offers,
             dropped,
             polls_failed,
+            watts,
             transitions,
             unresolved,
             open,
@@ -227,6 +231,12 @@ impl Metrics {
         if let Some([first, second]) = self.dropped.get(pool.index()) {
             first.set(unreadable as i64);
             second.set(late as i64);
+        }
+    }
+
+    pub(super) fn pool_draws(&self, pool: PoolId, watts: f64) {
+        if let Some(Some(gauge)) = self.watts.get(pool.index()) {
+            gauge.set(watts);
         }
     }
 
@@ -296,6 +306,14 @@ fn poll_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Counter> {
     let series =
         |pool: &crate::domain::Pool| failed.get_or_create_owned(&PoolLabels { pool: pool.name.to_string() });
     catalog.pools.iter().map(series).collect()
+}
+
+fn watt_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Option<Gauge<f64, AtomicU64>>> {
+    let watts = Family::<PoolLabels, Gauge<f64, AtomicU64>>::default();
+    registry.register("pool_watts", "Watts that an owned pool draws by its model", watts.clone());
+    let labels = |pool: &crate::domain::Pool| PoolLabels { pool: pool.name.to_string() };
+    let series = |pool| watts.get_or_create_owned(&labels(pool));
+    catalog.pools.iter().map(|pool| pool.power.is_some().then(|| series(pool))).collect()
 }
 
 fn class_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Histogram> {

@@ -96,6 +96,11 @@ impl Telemetry {
         tracing::debug!(pool = name, kind = failure.kind.name(), "no word of load: {}", failure.message);
     }
 
+    /// What a pool draws now, in watts.
+    pub fn pool_draws(&self, pool: PoolId, watts: f64) {
+        self.metrics.pool_draws(pool, watts);
+    }
+
     /// All metrics in the text format of Prometheus (OpenMetrics 1.0). `open` is the number of calls under way.
     pub fn metrics_text(&self, open: usize, draining: bool) -> String {
         let lost =

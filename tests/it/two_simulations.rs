@@ -117,6 +117,8 @@ fn catalog() -> Arc<Catalog> {
         region: None,
         failure_domain: POOLS[i].into(),
         contact: None,
+        lease: None,
+        power: None,
         rtt_prior: ms(1),
         grants: Grants::default(),
         max_in_flight,
@@ -127,6 +129,7 @@ fn catalog() -> Arc<Catalog> {
     let offer = |i: u16, dollars: f64| Offer {
         pool: PoolId(i),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: Prices {
             input: Price::per_million(dollars),
@@ -143,6 +146,7 @@ fn catalog() -> Arc<Catalog> {
         miss_usd,
         delay_usd_per_s: 1e-4,
         deadline: Duration::from_secs(deadline_s),
+        reserve: 0.0,
         may_wait,
     };
     let secs = |s| Some(Duration::from_secs(s));

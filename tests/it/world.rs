@@ -32,6 +32,8 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         region: Some("eu".into()),
         failure_domain: POOLS[i].into(),
         contact: None,
+        lease: None,
+        power: None,
         rtt_prior: ms(1),
         grants: Default::default(),
         max_in_flight: None,
@@ -47,6 +49,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
     let offer = |i: u16, dollars| Offer {
         pool: PoolId(i),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: prices(dollars),
         context_window: Some(10_000),
@@ -59,6 +62,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         miss_usd,
         delay_usd_per_s: 0.001,
         deadline: Duration::from_secs(60),
+        reserve: 0.0,
         may_wait,
     };
     Arc::new(Catalog {

@@ -312,3 +312,31 @@ fn every_workload_that_comes_with_the_project_has_calls() {
     }
     assert!(seen >= 2);
 }
+
+#[test]
+fn energy_is_among_the_dollars_of_a_powered_pool_and_in_the_bound() {
+    let folder = Folder::new("energy");
+    let trace = folder.file("tiny.csv", &trace());
+    let with = |name: &str, power: &str| {
+        let text = include_str!("../../../config/simulate.toml");
+        let own = "tenure = \"owned\"\n";
+        let config = folder.file(name, &text.replace(own, &format!("{own}{power}\n")));
+        let shown = played(&[
+            "--trace",
+            &trace,
+            "--config",
+            &config,
+            "--policy",
+            "bid-price,spill",
+            "--seed",
+            "1",
+            "--no-tune",
+        ]);
+        json(&shown).iter().map(|l| (l["usd"].as_f64().unwrap(), l["bound_j"].as_f64().unwrap())).collect()
+    };
+    let free: Vec<(f64, f64)> = with("free.toml", "");
+    let powered: Vec<(f64, f64)> = with("powered.toml", "power = { usd_per_mwh = 100, pue = 1.2 }");
+    for ((before, _), (after, bound)) in free.iter().zip(&powered) {
+        assert!(before < after && *bound > 0.0 && bound <= after, "{free:?} {powered:?}");
+    }
+}

@@ -6,6 +6,7 @@ mod offers;
 mod pools;
 mod routing;
 mod simulate;
+mod supply;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,7 @@ fn usual_classes() -> Vec<Class> {
         miss_usd: 0.005,
         delay_usd_per_s: 0.0,
         deadline: CLASS_DEADLINE,
+        reserve: 0.0,
         may_wait: false,
     };
     let secs = Duration::from_secs;
@@ -105,6 +107,20 @@ fn usual_classes() -> Vec<Class> {
         Class { ttft_target: Some(secs(5)), delay_usd_per_s: 0.0002, deadline: secs(600), ..class("agent") },
         Class { finish_target: Some(secs(900)), deadline: secs(3600), may_wait: true, ..class("background") },
     ]
+}
+
+/// What of a budget each class leaves to those above it, where nothing is said: most those that may wait, then those whose
+/// misses cost less than others'.
+fn reserve(classes: &mut [Class], said: impl Fn(usize) -> Option<f64>) {
+    let most = classes.iter().map(|c| c.miss_usd).fold(0.0, f64::max);
+    for (i, class) in classes.iter_mut().enumerate() {
+        let usual = match class.may_wait {
+            true => 0.3,
+            false if class.miss_usd < most => 0.1,
+            false => 0.0,
+        };
+        class.reserve = said(i).unwrap_or(usual);
+    }
 }
 
 /// Two minutes: longer than any answer that a person waits for.
@@ -119,7 +135,9 @@ const CLASSES_MAX: usize = 64;
 impl Lower<'_> {
     fn classes(&mut self, file: &raw::File) -> Vec<Class> {
         let Some(classes) = &file.class else {
-            return usual_classes();
+            let mut classes = usual_classes();
+            reserve(&mut classes, |_| None);
+            return classes;
         };
         if classes.is_empty() && !self.dropped.contains("class") {
             let problem = self.error(file.place.key("class"), "there is no class");
@@ -132,7 +150,10 @@ impl Lower<'_> {
         for class in classes {
             self.fresh(&mut seen, "class", &class.name);
         }
-        classes.iter().take(CLASSES_MAX).map(|class| self.class(class)).collect()
+        let mut lowered: Vec<Class> =
+            classes.iter().take(CLASSES_MAX).map(|class| self.class(class)).collect();
+        reserve(&mut lowered, |i| classes[i].reserve.map(|share| share.0));
+        lowered
     }
 
     fn class(&mut self, class: &raw::Class) -> Class {
@@ -165,6 +186,7 @@ impl Lower<'_> {
             miss_usd: class.miss_usd.map_or(0.0, |usd| usd.0),
             delay_usd_per_s: class.second_usd.map_or(0.0, |usd| usd.0),
             deadline,
+            reserve: 0.0,
             may_wait: class.may_wait.unwrap_or(false),
         }
     }

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use super::Lower;
 use super::pools::tenure;
+use super::supply::utc_offset;
 use crate::config::raw;
 use crate::config::read::{At, unknown};
-use crate::config::values::{Amount, Name};
-use crate::domain::{AskKind, Capabilities, Model, ModelId, Offer, OfferId, PoolId, Price, Prices, Tenure};
+use crate::config::values::{Amount, Name, Within};
+use crate::domain::{
+    AskKind, Capabilities, Model, ModelId, Offer, OfferId, PoolId, Price, Prices, Tenure, Timetable,
+};
 
 /// A [`ModelId`] is 16 bits; metrics and tables are kept for each model.
 const MODELS_MAX: usize = 4096;
@@ -67,6 +70,7 @@ impl Lower<'_> {
             // Also for an unknown model, so that every problem shows.
             let capabilities = self.capabilities(offer, kind);
             self.numbers_of(pool, offer, by_price);
+            let hours = self.price_hours(pool, offer);
             let Some(at) = at else {
                 self.unknown_model(&offer.model, models);
                 continue;
@@ -86,7 +90,8 @@ impl Lower<'_> {
                 pool: id,
                 model: ModelId(at as u16),
                 upstream_model: offer.upstream.as_deref().unwrap_or(name).into(),
-                prices: prices(offer),
+                prices: usual(offer),
+                hours,
                 context_window: offer.context.as_ref().map(|c| c.value),
                 capabilities,
             });
@@ -121,6 +126,35 @@ impl Lower<'_> {
         }
     }
 
+    /// The prices of all hours, where they change.
+    fn price_hours(&mut self, pool: &raw::Pool, offer: &raw::Offer) -> Option<Timetable<Prices>> {
+        let mut all = Vec::new();
+        for h in &offer.hours {
+            let hours = self.hours(&h.from, &h.to, &h.days);
+            let own = [h.input, h.cached, h.cache_write, h.output];
+            let said = [offer.input, offer.cached, offer.cache_write, offer.output];
+            let amounts = match h.times {
+                Some(_) if own.iter().any(Option::is_some) => {
+                    let span = h.place.key("times");
+                    self.error(span, "`times` is about all prices: these hours have prices of their own");
+                    continue;
+                }
+                Some(times) => said.map(|usual| usual.map(|usual| Within(usual.0 * times.0))),
+                None if own.iter().all(Option::is_none) => {
+                    let problem =
+                        self.error(h.place.span.clone(), "nothing costs something else at these hours");
+                    problem.help = Some("add `times = 0.5`, or `input` and `output`".to_owned());
+                    continue;
+                }
+                None => std::array::from_fn(|i| own[i].or(said[i])),
+            };
+            all.push((hours, prices(amounts)));
+        }
+        self.not_too_many(&all, offer.place.key("hours"));
+        let table = Timetable::new(usual(offer), &all, utc_offset(pool));
+        (!table.is_constant()).then_some(table)
+    }
+
     fn capabilities(&mut self, offer: &raw::Offer, kind: AskKind) -> Capabilities {
         let usual = match kind {
             AskKind::Embed => Capabilities::EMBED,
@@ -144,14 +178,19 @@ impl Lower<'_> {
     }
 }
 
+/// What an offer costs at the usual hours.
+fn usual(offer: &raw::Offer) -> Prices {
+    prices([offer.input, offer.cached, offer.cache_write, offer.output])
+}
+
 /// Cached tokens cost as much as others unless a price is said: a discount is never assumed.
-fn prices(offer: &raw::Offer) -> Prices {
+fn prices([input, cached, cache_write, output]: [Option<Amount>; 4]) -> Prices {
     let price = |amount: Option<Amount>| amount.map(|dollars| Price::per_million(dollars.0));
-    let input = price(offer.input).unwrap_or_default();
+    let input = price(input).unwrap_or_default();
     Prices {
         input,
-        cached: price(offer.cached).unwrap_or(input),
-        cache_write: price(offer.cache_write).unwrap_or(input),
-        output: price(offer.output).unwrap_or_default(),
+        cached: price(cached).unwrap_or(input),
+        cache_write: price(cache_write).unwrap_or(input),
+        output: price(output).unwrap_or_default(),
     }
 }

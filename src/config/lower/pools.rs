@@ -110,18 +110,23 @@ impl Lower<'_> {
             Tenure::Metered => ROUND_TRIP_METERED,
         });
         let contact = raw.contact.as_ref().and_then(|contact| self.contact(contact));
+        let lease = self.lease(raw);
         let grants = self.grants(raw.grants.as_ref());
         if let UpstreamSettings::Simulated(settings) = &mut upstream {
             settings.door.contact = contact;
+            settings.door.lease = lease;
             let door = settings.door.grants.requests_per_minute;
             settings.door.grants =
                 Grants { requests_per_minute: door.or(grants.requests_per_minute), ..grants };
         }
+        let known = endpoints.names.is_empty().then_some(endpoints.fixed.len());
         let pool = Pool {
             tenure: tenure(raw),
+            power: self.power(raw, known),
             region: raw.region.as_ref().map(|region| region.0.as_str().into()),
             failure_domain: raw.failure_domain.as_ref().map_or_else(|| name.clone(), |d| d.0.as_str().into()),
             contact,
+            lease,
             grants,
             rtt_prior: raw.round_trip.as_ref().map_or(usual_round_trip, |d| d.value),
             max_in_flight: raw.max_in_flight.as_ref().map(|n| self.at_least_one(Some(n), n.value)),
@@ -180,6 +185,7 @@ impl Lower<'_> {
             let anchor = q.anchor.unwrap_or(Timestamp::from_millis(0));
             Some(Quota { tokens: q.tokens.value.into(), every: q.every.value, anchor })
         });
+        let budget = raw.budget.as_ref().and_then(|b| self.budget(b));
         let mut rate = |n: Option<&At<u32>>| n.map(|n| self.at_least_one(Some(n), n.value));
         Grants {
             requests_per_minute: rate(raw.requests_per_minute.as_ref()),
@@ -189,6 +195,7 @@ impl Lower<'_> {
                 Some(false) => SaidGrants::Ignored,
                 Some(true) | None => SaidGrants::Heeded,
             },
+            budget,
         }
     }
 
@@ -456,6 +463,7 @@ fn door(raw: Option<&raw::Door>) -> engine::Door {
     engine::Door {
         delay: raw.delay.unwrap_or(usual.delay),
         contact: None,
+        lease: None,
         refuse: raw.refuse.unwrap_or(usual.refuse),
         grants: Grants {
             requests_per_minute: raw.requests_per_minute.as_ref().map(|n| n.value),

@@ -193,6 +193,9 @@ fn pool_to_wire(catalog: &Catalog, id: PoolId, pool: PoolStatus) -> v1::PoolStat
         scarcity_usd_per_s: pool.scarcity_usd_per_s,
         served: pool.served,
         failed: pool.failed,
+        watts: pool.watts,
+        max_watts: pool.max_watts,
+        lease_ends: pool.lease_ends.map(timestamp),
     }
 }
 
@@ -239,6 +242,7 @@ fn state(word: &str) -> v1::State {
         "drained" => v1::State::Drained,
         "disabled" => v1::State::Disabled,
         "no_contact" => v1::State::NoContact,
+        "no_lease" => v1::State::NoLease,
         "no_endpoints" => v1::State::Empty,
         "leaving" => v1::State::Leaving,
         _ => v1::State::Unspecified,

@@ -58,6 +58,7 @@ impl Calls for Script {
         let offer = Offer {
             pool: domain::PoolId(0),
             model: ModelId(0),
+            hours: None,
             upstream_model: "up".into(),
             prices: domain::Prices::default(),
             context_window: Some(8192),

@@ -213,6 +213,8 @@ fn class(record: &DecisionRecord) -> Class {
         miss_usd: class.miss_usd,
         delay_usd_per_s: class.second_usd,
         deadline: record.asked.deadline_ns.since(record.asked.arrived_ns),
+        // Who was kept from a budget is among the excluded.
+        reserve: 0.0,
         may_wait: class.may_wait,
     }
 }

@@ -23,6 +23,7 @@ fn candidate(i: u16, usd: f64, ttft_s: f64) -> Candidate {
         slot_s: 0.0,
         prefill_s: 0.0,
         grants_usd: 0.0,
+        energy_usd: 0.0,
         shadow: crate::policy::Shadow::default(),
     };
     let terms = Terms { money: usd, ..Terms::default() };
@@ -98,6 +99,7 @@ fn class(ttft: Option<u64>, finish: Option<u64>) -> Class {
         miss_usd: 0.01,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(120),
+        reserve: 0.0,
         may_wait: false,
     }
 }

@@ -103,7 +103,10 @@ impl Choices {
                 ..Usage::default()
             };
             let base = match goal {
-                Goal::Cost => prices.cost(&usage(0)).min(prices.cost(&usage(cached.into()))).as_dollars(),
+                Goal::Cost => {
+                    let money = prices.cost(&usage(0)).min(prices.cost(&usage(cached.into())));
+                    money.as_dollars() + energy(call, (pool, bank), cached)
+                }
                 Goal::Misses(_) => 0.0,
             };
             let draws = (first, self.draws.len() as u32 - first);
@@ -165,6 +168,16 @@ impl Choices {
             (None, None) => {}
         }
     }
+}
+
+/// What its energy costs at the least. Pieces of prompts that calls share are charged once, to the first to arrive: that
+/// is a bound because what a piece costs does not hang on whose it is, and so the floor of a prefill is left out.
+fn energy(call: &Call, (pool, bank): (&Pool, &Bank), cached: u32) -> f64 {
+    let Settings::Batching(engine) = &bank.settings else { return 0.0 };
+    let tokens = f64::from(call.output.saturating_sub(1));
+    let prefill = (engine.speed.prefill_at_least_s(call.input, call.input - cached) - 1e-9).max(0.0);
+    let seat = tokens * (engine.speed.step_s(1) - 1e-9).max(0.0);
+    pool.energy.usd(prefill, seat) * (1.0 - ROUNDING)
 }
 
 /// Probability that a provider is late for it, at the least; `None` if it is certain.

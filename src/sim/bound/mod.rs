@@ -42,10 +42,13 @@
 //! * **Prefix caches.** What a prompt has in common with any earlier arrival is free. That is a bound though calls may be
 //!   served in another order: of the calls of one pool that share a piece, the first to be served computes it, and not
 //!   before the first to arrive has come; the piece is charged to that one, in whose time the work then lies.
+//! * **Prices** that change by the hour are those of the cheapest one.
+//! * **Energy.** A call served by an engine takes its own prefill and decodes each token in a step of a batch of one, at the
+//!   cheapest hour; what a fuller batch or a dearer hour adds is left out.
 //! * **Contact and drills.** A slot has the seconds of contact that it has, and a pool that is down has none.
 //!
 //! Left out, which can only make the bound smaller: queues, admission in order, retries and their bills, errors and cut
-//! answers, concurrent-job limits of providers, evictions, energy, and that one prompt's work is not divisible.
+//! answers, concurrent-job limits of providers, caps on power, evictions, and that one prompt's work is not divisible.
 //!
 //! # Chance
 //!

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::domain::{ContactWindow, Duration, Instant, ModelId, Prices, Tenure, Timestamp};
-use crate::engine::Settings;
+use crate::engine::{EnergyPrice, Settings};
 
 /// Everything that a policy has at its disposal.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct Pool {
     pub requests: Option<Limit>,
     /// Over all its endpoints.
     pub tokens: Option<TokenLimit>,
+    /// What energy costs there at the least.
+    pub energy: EnergyPrice,
     /// When it can be reached; absent is always.
     pub contact: Option<ContactWindow>,
     /// From when to when it does no work at all, known beforehand (a drill).

@@ -1,6 +1,8 @@
 use super::*;
 use crate::domain::{ContactWindow, Instant, ModelId, Price, Prices, Tenure, Timestamp};
-use crate::engine::{Batching, Block, Engine, Event, Job, Opaque, Power, Settings, Speed, What, draw};
+use crate::engine::{
+    Batching, Block, EnergyPrice, Engine, Event, Job, Opaque, Power, Settings, Speed, What, draw,
+};
 use crate::sim::traffic::Arrival;
 
 const MODEL: ModelId = ModelId(0);
@@ -34,6 +36,7 @@ fn owned(engine: Batching, count: usize) -> Pool {
         offers: vec![(MODEL, Prices::default())],
         requests: None,
         tokens: None,
+        energy: Default::default(),
         contact: None,
         down: Vec::new(),
         slowest: 1.0,
@@ -126,6 +129,10 @@ fn play(system: &System, traffic: &Traffic, to: &[usize]) -> f64 {
     for (engine, events) in engines.iter_mut().zip(&mut events) {
         engine.advance(Instant::from_secs_f64(1e5), events);
     }
+    for (pool, engine) in system.pools.iter().zip(&engines) {
+        let meter = engine.meter(Instant::from_secs_f64(1e5));
+        usd += pool.energy.usd(meter.prefill_s, meter.seat_s);
+    }
     for (call, arrival) in traffic.arrivals.iter().enumerate() {
         let class = &system.classes[arrival.class.index()];
         let when = |finished: bool| {
@@ -156,7 +163,11 @@ fn small(seed: u64) -> (System, Traffic) {
     let mut engine = machine();
     engine.max_batch = 1 + draw::below(draw::mix(seed, 1), 4) as u32;
     engine.kv_tokens = 500 + draw::below(draw::mix(seed, 2), 2000) as u64;
-    let pools = vec![owned(engine, 1), cloud(1.0 + 9.0 * draw::unit(seed))];
+    let mut pools = vec![owned(engine, 1), cloud(1.0 + 9.0 * draw::unit(seed))];
+    if seed % 2 == 1 {
+        let slot_usd_per_s = 1e-3 * draw::unit(draw::mix(seed, 3));
+        pools[0].energy = EnergyPrice { prefill_usd_per_s: 5e-3, slot_usd_per_s };
+    }
     let call = |n: u64| {
         let seed = draw::mix(seed, 100 + n);
         let below = |with, n| draw::below(draw::mix(seed, with), n);
@@ -181,6 +192,17 @@ fn no_assignment_played_by_real_engines_beats_the_bound() {
             assert!(bound.value >= bound.trivial, "{seed}");
         }
     }
+}
+
+#[test]
+fn energy_is_part_of_the_bound() {
+    let mut pool = owned(machine(), 1);
+    pool.energy = EnergyPrice { prefill_usd_per_s: 1e-3, slot_usd_per_s: 1e-4 };
+    let system = system(vec![pool], vec![class(Some(1.0), None)]);
+    let bound = cost(&system, &traffic(vec![arrival(0.0, 90, 11)]), 1.0).value;
+    // 0.1 s of prefill, then ten steps of 22 ms alone in the batch.
+    let usd = 0.1 * 1e-3 + 0.22 * 1e-4;
+    assert!((bound - usd).abs() < 1e-9, "{bound} is not {usd}");
 }
 
 #[test]

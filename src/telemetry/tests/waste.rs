@@ -13,6 +13,8 @@ fn catalog() -> Catalog {
         region: None,
         failure_domain: name.into(),
         contact: None,
+        lease: None,
+        power: None,
         rtt_prior: Duration::ZERO,
         grants: Default::default(),
         max_in_flight: None,
@@ -23,6 +25,7 @@ fn catalog() -> Catalog {
     let offer = |pool| Offer {
         pool: PoolId(pool),
         model: ModelId(0),
+        hours: None,
         upstream_model: "m".into(),
         prices: Prices::default(),
         context_window: None,
@@ -35,6 +38,7 @@ fn catalog() -> Catalog {
         miss_usd: 0.0,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(60),
+        reserve: 0.0,
         may_wait: false,
     };
     let offers = vec![OfferId(0), OfferId(1)];

@@ -32,6 +32,8 @@ fn catalog() -> Arc<Catalog> {
         region: Some("eu".into()),
         failure_domain: "site".into(),
         contact: None,
+        lease: None,
+        power: None,
         rtt_prior: Duration::from_millis(1),
         grants: Default::default(),
         max_in_flight: Some(9),
@@ -42,6 +44,7 @@ fn catalog() -> Arc<Catalog> {
     let offer = |pool, dollars| Offer {
         pool: PoolId(pool),
         model: ModelId(0),
+        hours: None,
         upstream_model: "up".into(),
         prices: Prices { input: Price::per_million(dollars), ..Prices::default() },
         context_window: None,
@@ -54,6 +57,7 @@ fn catalog() -> Arc<Catalog> {
         miss_usd: 0.01,
         delay_usd_per_s: 0.001,
         deadline: Duration::from_secs(60),
+        reserve: 0.0,
         may_wait: false,
     };
     Arc::new(Catalog {

@@ -17,6 +17,7 @@ fn catalog() -> Catalog {
         miss_usd: 0.0,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(600),
+        reserve: 0.0,
         may_wait: false,
     };
     let model =

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::domain::{
+    Address, AskKind, CallId, Capabilities, Class, ClassId, EnginePrior, Grants, Hints, Hours, Model,
+    ModelId, Offer, OfferId, Pool, PoolId, Price, Prices, TenantId, Tenure, Timestamp, Timetable,
+};
+
+/// 2026-01-05, 11:59:50 UTC.
+const TEN_SECONDS_TO_NOON: u64 = 1_767_571_200_000 + 43_190_000;
+
+fn at(s: f64) -> Now {
+    let wall = Timestamp::from_millis(TEN_SECONDS_TO_NOON + (s * 1e3) as u64);
+    Now { mono: Instant::from_secs_f64(s), wall }
+}
+
+/// One provider, which takes a dollar a million tokens in the morning and three from noon on.
+fn catalog() -> Arc<Catalog> {
+    let per_million = |usd| Prices { input: Price::per_million(usd), ..Prices::default() };
+    let afternoon = Hours { days: Hours::EVERY_DAY, from: 12 * 60, to: 0 };
+    let pool = Pool {
+        name: "cloud".into(),
+        tenure: Tenure::Metered,
+        region: None,
+        failure_domain: "cloud".into(),
+        contact: None,
+        lease: None,
+        power: None,
+        rtt_prior: Duration::ZERO,
+        max_in_flight: None,
+        grants: Grants::default(),
+        order: 0,
+        weight: 1.0,
+        engine_prior: EnginePrior::default(),
+    };
+    let offer = Offer {
+        pool: PoolId(0),
+        model: ModelId(0),
+        hours: Some(Timetable::new(per_million(1.0), &[(afternoon, per_million(3.0))], 0)),
+        upstream_model: "m".into(),
+        prices: per_million(1.0),
+        context_window: None,
+        capabilities: Capabilities::CHAT_DEFAULT,
+    };
+    let class = Class {
+        name: "any".into(),
+        ttft_target: None,
+        finish_target: None,
+        miss_usd: 0.0,
+        delay_usd_per_s: 0.0,
+        deadline: Duration::from_secs(60),
+        reserve: 0.0,
+        may_wait: false,
+    };
+    let model = Model { name: "m".into(), aliases: vec![], kind: AskKind::Chat, offers: vec![OfferId(0)] };
+    Arc::new(Catalog {
+        pools: vec![pool],
+        offers: vec![offer],
+        models: vec![model],
+        classes: vec![class],
+        ..Catalog::default()
+    })
+}
+
+/// The bill of a call that is sent and answered then.
+fn bill(sent: f64, answered: f64) -> f64 {
+    let catalog = catalog();
+    let mut fleet = Fleet::new(Arc::clone(&catalog), Default::default(), at(0.0));
+    let address = Arc::new(Address { origin: "http://cloud".into(), socket: None });
+    fleet.set_endpoints(PoolId(0), &[address], at(0.0));
+    let facts = CallFacts {
+        id: CallId(1),
+        kind: AskKind::Chat,
+        model: ModelId(0),
+        class: ClassId(0),
+        tenant: TenantId(0),
+        input_tokens: 1000,
+        max_tokens: None,
+        n: 1,
+        needs: Capabilities::CHAT,
+        stream: false,
+        session: None,
+        prefix: Default::default(),
+        hints: Hints::default(),
+        arrived: at(sent).mono,
+        deadline: at(sent + 60.0).mono,
+        client_retry: false,
+    };
+    let mut call = Call::new(facts, 1);
+    let step = call.on(Event::Start, &mut fleet, &catalog, at(sent));
+    assert!(matches!(step, Step::Send(_)), "{step:?}");
+    let usage = Usage { input: 1_000_000, ..Usage::default() };
+    let step = call.on(Event::Whole(usage), &mut fleet, &catalog, at(answered));
+    assert!(matches!(step, Step::Close(Close::Answered)), "{step:?}");
+    call.record().cost.as_dollars()
+}
+
+#[test]
+fn an_attempt_is_billed_at_the_hour_in_which_it_was_sent() {
+    assert_eq!(bill(9.9, 12.0), 1.0);
+    assert_eq!(bill(10.0, 12.0), 3.0);
+}
