@@ -71,6 +71,7 @@ fn catalog(pools: u16) -> Catalog {
         delay_usd_per_s: 0.002,
         deadline: Duration::from_secs(120),
         may_wait: false,
+        floor: 0.0,
     });
     c
 }

@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod limit;
 pub mod mock;
 pub mod policy;
+pub mod queue;
 pub mod sim;
 pub mod telemetry;
 pub mod upstream;

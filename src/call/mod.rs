@@ -17,10 +17,15 @@
 //! Rules for a driver:
 //! - [`Call::on`] takes the fleet, because a decision and its accounting must be one; drive it under the fleet's lock.
 //! - every step but [`Step::Continue`] and [`Step::Commit`] means: drop the attempt in flight, if there is one.
-//! - call [`Call::on`] with [`Event::Tick`] when [`Call::wake_at`] has come.
+//! - call [`Call::on`] with [`Event::Tick`] when [`Call::wake_at`] has come, and when the fleet calls the call up: after
+//!   every word to the fleet ask [`Fleet::call_up`] whose turn it is. A call that is called up and goes away without a look
+//!   gives its turn on, so the last event of every call must be fed.
+//! - a call that arrives looks at once, whoever waits: where calls wait there is no room to be taken from them, but for
+//!   the moment between a place's becoming free and the look of the one that was called up for it.
 //! - after [`Step::Close`] nothing more is fed.
 
 mod record;
+mod wait;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -32,6 +37,7 @@ use crate::domain::{
 };
 use crate::fleet::{AttemptEnd, Decision, Dispatch, Fleet, Ticket, Transition, Tried};
 
+use self::wait::Wait;
 pub use record::{AttemptRecord, AttemptResult, Record};
 
 /// What happened.
@@ -39,7 +45,7 @@ pub use record::{AttemptRecord, AttemptResult, Record};
 pub enum Event {
     /// The call has arrived. The first event, once.
     Start,
-    /// [`Call::wake_at`] has come, or something changed that a waiting call may profit from.
+    /// [`Call::wake_at`] has come, or the waiting call was called up.
     Tick,
     /// The attempt in flight failed.
     Failed(Failure),
@@ -66,7 +72,7 @@ pub enum Step {
     Continue,
     /// Send this attempt.
     Send(Send),
-    /// Nothing to send now; wait until [`Call::wake_at`] or until the fleet changes.
+    /// Nothing to send now; wait until [`Call::wake_at`] or until the call is called up.
     Wait,
     /// The commit point: hand the head and what was held back to the client, and relay from now on.
     Commit,
@@ -106,7 +112,7 @@ pub enum Close {
 #[derive(Debug)]
 enum Phase {
     New,
-    Waiting { until: Instant },
+    Waiting(Wait),
     Running(Ticket),
     Relaying { ticket: Ticket, last_content: Instant },
     Closed,
@@ -160,7 +166,7 @@ impl Call {
     pub fn dispatch(&self) -> Option<&Dispatch> {
         match &self.phase {
             Phase::Running(ticket) | Phase::Relaying { ticket, .. } => Some(&ticket.dispatch),
-            Phase::New | Phase::Waiting { .. } | Phase::Closed => None,
+            Phase::New | Phase::Waiting(_) | Phase::Closed => None,
         }
     }
 
@@ -182,7 +188,7 @@ impl Call {
     /// When to feed [`Event::Tick`].
     pub fn wake_at(&self) -> Instant {
         let own = match &self.phase {
-            Phase::Waiting { until } => *until,
+            Phase::Waiting(wait) => wait.wake_at(),
             Phase::Running(ticket) => ticket.started + ticket.dispatch.ttft_limit,
             Phase::Relaying { ticket, last_content } => *last_content + ticket.dispatch.idle_limit,
             Phase::New | Phase::Closed => Instant::NEVER,
@@ -213,6 +219,15 @@ impl Call {
 
     /// Feeds an event.
     pub fn on(&mut self, event: Event, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
+        let was_in_line = self.in_line();
+        let step = self.take(event, fleet, catalog, now);
+        if was_in_line && !self.in_line() {
+            fleet.leave(&self.facts);
+        }
+        step
+    }
+
+    fn take(&mut self, event: Event, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
         match event {
             Event::Start => self.decide(fleet, now),
             Event::Tick => self.tick(fleet, catalog, now),
@@ -227,15 +242,7 @@ impl Call {
                 self.end_attempt(AttemptEnd::Cancelled, None, fleet, catalog, now);
                 self.close(Close::Gone, now)
             }
-            Event::Crowded => {
-                let message = format!(
-                    "too many calls wait already (for {})",
-                    self.record.waited_for.as_deref().unwrap_or("a pool")
-                );
-                // The room empties as fast as calls are served; a few seconds is when it is worth another look.
-                let retry_after = Duration::from_secs(2);
-                self.close(Close::Refused(Refusal::Overloaded { retry_after, message }), now)
-            }
+            Event::Crowded => self.crowded(now),
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),
         }
@@ -249,13 +256,15 @@ impl Call {
                 self.events = 0;
                 self.usage = None;
                 self.record.reason = Some(dispatch.reason.clone());
+                if self.in_line() {
+                    fleet.granted(&self.facts);
+                }
                 self.phase = Phase::Running(fleet.started(&self.facts, dispatch.clone(), now));
                 Step::Send(Send { no, dispatch, timeout })
             }
-            Decision::Wait { until, reason } => {
+            Decision::Wait { until, reason, turn } => {
                 self.record.waited_for = Some(reason);
-                self.phase = Phase::Waiting { until };
-                Step::Wait
+                self.wait(until, turn, fleet, now)
             }
             Decision::Shed(refusal) => {
                 let refusal = self.last_word(refusal);
@@ -284,7 +293,7 @@ impl Call {
             return self.out_of_time(fleet, catalog, now);
         }
         match &self.phase {
-            Phase::Waiting { .. } => self.decide(fleet, now),
+            Phase::Waiting(_) => self.tick_waiting(fleet, now),
             Phase::Running(ticket) if now.mono >= ticket.started + ticket.dispatch.ttft_limit => {
                 let waited = ticket.dispatch.ttft_limit.as_secs_f64();
                 let failure = Failure::new(
@@ -310,7 +319,7 @@ impl Call {
             return self.cut("deadline", fleet, catalog, now);
         }
         let message = match &self.phase {
-            Phase::Waiting { .. } => format!(
+            Phase::Waiting(_) => format!(
                 "the deadline passed while the call waited for {}",
                 self.record.waited_for.as_deref().unwrap_or("a pool")
             ),
@@ -387,7 +396,7 @@ impl Call {
     ) -> Option<Tried> {
         let ticket = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Running(ticket) | Phase::Relaying { ticket, .. } => ticket,
-            idle @ (Phase::New | Phase::Waiting { .. } | Phase::Closed) => {
+            idle @ (Phase::New | Phase::Waiting(_) | Phase::Closed) => {
                 self.phase = idle;
                 return None;
             }

@@ -239,6 +239,9 @@ record! {
         deadline: Option<At<Duration>>,
         /// May wait for a pool to come back into reach instead of failing; default false.
         may_wait: Option<bool>,
+        /// While calls of it wait for room, it gets at least this share of what is granted to those that wait, however
+        /// dear the others are; default 0.05, or less where more is not left. All together at most 1.
+        floor: Option<At<Share>>,
     }
 }
 

@@ -307,6 +307,8 @@ pub struct Class {
     pub deadline: Duration,
     /// May wait for a pool to come back into reach (contact, cooldown) instead of failing.
     pub may_wait: bool,
+    /// While calls of it wait for room, it gets at least this share of what is granted to those that wait.
+    pub floor: f64,
 }
 
 /// Who asks.

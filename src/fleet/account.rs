@@ -53,7 +53,7 @@ impl Fleet {
             self.learn_first_token(ticket, now);
         }
         let transitions = self.answers(ticket, now);
-        self.changed(&transitions);
+        self.changed(&transitions, now);
         transitions
     }
 
@@ -94,7 +94,7 @@ impl Fleet {
         }
         self.learn(facts, &ticket, end, now);
         let transitions = self.judge(facts, &ticket, end, now);
-        self.changed(&transitions);
+        self.changed(&transitions, now);
         if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
             pool.tidy();
         }
@@ -133,11 +133,12 @@ impl Fleet {
         if let Some(first) = ticket.first_token {
             pool.held(now.mono.secs_since(first), &self.settings.estimate);
         }
-        if pool.in_flight.leave() {
-            self.generation += 1;
-        }
+        let was_full = pool.in_flight.leave();
         if pool.in_flight.count() == 0 {
             pool.backlog = Backlog::NONE;
+        }
+        if was_full {
+            self.news(ticket.dispatch.pool, now.mono);
         }
         self.idler(ticket, now);
     }

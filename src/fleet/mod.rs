@@ -8,6 +8,7 @@ mod account;
 mod decide;
 pub mod decision;
 pub mod explain;
+mod line;
 mod prefixes;
 mod rivals;
 mod sessions;
@@ -17,7 +18,7 @@ pub mod status;
 mod survey;
 mod watch;
 
-pub use decision::{AttemptEnd, Decision, Dispatch, Reason, Ticket, Transition, Tried};
+pub use decision::{AttemptEnd, Decision, Dispatch, Reason, Ticket, Transition, Tried, Turn};
 pub use explain::Explanation;
 pub use settings::Settings;
 pub use status::FleetStatus;
@@ -33,6 +34,7 @@ use crate::estimate::Mean;
 use crate::limit::RetryBudgets;
 use crate::policy::rival::Memory;
 use crate::policy::shadow::Level;
+use crate::queue::Queue;
 
 /// See the module.
 #[derive(Debug)]
@@ -52,7 +54,8 @@ pub struct Fleet {
     /// Any pool has grants that can be used up.
     limited: bool,
     next_endpoint: u32,
-    generation: u64,
+    /// Calls that wait for room.
+    line: Queue,
     /// Kept between decisions so that they need no allocation.
     scratch: Survey,
     /// What a rival's rule remembers, where one chooses.
@@ -72,6 +75,7 @@ impl Fleet {
         ];
         let sessions = Sessions::new(settings.session_ttl);
         let rivals = rivals::memory(&settings, offers.len(), now);
+        let line = Queue::new(&catalog, settings.queue);
         let retries = RetryBudgets::new(catalog.tenants.len());
         Self {
             catalog,
@@ -84,7 +88,7 @@ impl Fleet {
             level: Level::new(&settings.choice.shadow),
             limited,
             next_endpoint: 0,
-            generation: 0,
+            line,
             scratch: Survey::default(),
             rivals,
             prefixes: Prefixes::default(),
@@ -109,7 +113,7 @@ impl Fleet {
         state.best = 0;
         state.recount(now.mono, &self.settings.health);
         self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
-        self.generation += 1;
+        self.news(pool, now.mono);
     }
 
     /// No new calls to the pool until [`Self::resume`]; those under way finish.
@@ -129,14 +133,8 @@ impl Fleet {
         for &offer in &state.offers {
             self.offers[offer.index()].breaker.slow_start(now.mono, &self.settings.health);
         }
-        self.generation += 1;
+        self.news(pool, now.mono);
         vec![pool_transition(pool, "drained", "slow_start", "an operator resumed it")]
-    }
-
-    /// A number that grows with every change that could make a waiting call dispatchable. Changes that come with
-    /// time alone are told by [`Decision::Wait`] instead.
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// What everything hangs on: ids mean something only with it.
@@ -158,13 +156,6 @@ impl Fleet {
 
     fn output_index(&self, facts: &crate::domain::CallFacts) -> usize {
         facts.model.index() * self.catalog.classes.len() + facts.class.index()
-    }
-
-    fn changed(&mut self, transitions: &[Transition]) {
-        let better = |t: &Transition| matches!(t.to, "healthy" | "slow_start" | "probation");
-        if transitions.iter().any(better) {
-            self.generation += 1;
-        }
     }
 }
 

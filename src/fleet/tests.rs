@@ -71,6 +71,7 @@ pub(super) fn class(name: &str, may_wait: bool) -> Class {
         delay_usd_per_s: if may_wait { 0.0 } else { 0.002 },
         deadline: Duration::from_secs(120),
         may_wait,
+        floor: 0.0,
     }
 }
 

@@ -83,6 +83,7 @@ where
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(600),
         may_wait: true,
+        floor: 0.0,
     };
     let model = catalog::Model {
         name: "chat".into(),

@@ -46,6 +46,7 @@ fn catalog() -> Catalog {
             delay_usd_per_s: 0.0,
             deadline: Duration::from_secs(60),
             may_wait: false,
+            floor: 0.0,
         }],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),

@@ -144,6 +144,7 @@ fn catalog() -> Arc<Catalog> {
         delay_usd_per_s: 1e-4,
         deadline: Duration::from_secs(deadline_s),
         may_wait,
+        floor: 0.0,
     };
     let secs = |s| Some(Duration::from_secs(s));
     Arc::new(Catalog {

@@ -60,6 +60,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         delay_usd_per_s: 0.001,
         deadline: Duration::from_secs(60),
         may_wait,
+        floor: 0.0,
     };
     Arc::new(Catalog {
         pools: vec![pool(0, Tenure::Owned), pool(1, Tenure::Metered), pool(2, Tenure::Metered)],

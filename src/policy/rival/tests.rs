@@ -99,6 +99,7 @@ fn class(ttft: Option<u64>, finish: Option<u64>) -> Class {
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(120),
         may_wait: false,
+        floor: 0.0,
     }
 }
 

@@ -36,6 +36,7 @@ fn catalog() -> Catalog {
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(60),
         may_wait: false,
+        floor: 0.0,
     };
     let offers = vec![OfferId(0), OfferId(1)];
     Catalog {

@@ -55,6 +55,7 @@ fn catalog() -> Arc<Catalog> {
         delay_usd_per_s: 0.001,
         deadline: Duration::from_secs(60),
         may_wait: false,
+        floor: 0.0,
     };
     Arc::new(Catalog {
         pools: vec![pool("owned", Tenure::Owned), pool("cloud", Tenure::Metered)],

@@ -18,6 +18,7 @@ fn catalog() -> Catalog {
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(600),
         may_wait: false,
+        floor: 0.0,
     };
     let model =
         |name: &str| Model { name: name.into(), aliases: vec![], kind: AskKind::Chat, offers: vec![] };
