@@ -27,11 +27,11 @@ impl Call {
     pub(super) fn wait(&mut self, until: Instant, turn: Turn, fleet: &mut Fleet, now: Now) -> Step {
         let wait = match turn {
             Turn::Alone => Wait { news_at: Instant::NEVER, look_at: until, in_line: false },
-            Turn::InLine { look_at, tokens } => {
+            Turn::InLine { opens, look_at, tokens } => {
                 if !fleet.join(&self.facts, tokens) {
                     return self.crowded(now);
                 }
-                Wait { news_at: until, look_at, in_line: true }
+                Wait { news_at: opens, look_at, in_line: true }
             }
         };
         self.phase = Phase::Waiting(wait);

@@ -319,7 +319,9 @@ impl Fleet {
                 let reason = format!("{pool}: {}", found.excluded[waits_for].describe(now));
                 let look_at = look_at(&asking.call, until, self.settings.choice.short_wait);
                 let tokens = asking.call.input + asking.call.output;
-                Decision::Wait { until, reason: Cow::Owned(reason), turn: Turn::InLine { look_at, tokens } }
+                let opens = found.excluded.iter().filter_map(Exclusion::clears).filter(|&at| at > now).min();
+                let turn = Turn::InLine { opens: opens.unwrap_or(Instant::NEVER), look_at, tokens };
+                Decision::Wait { until, reason: Cow::Owned(reason), turn }
             }
             Verdict::Never => Decision::Shed(Refusal::NoPool {
                 message: self.excuses(asking, found),

@@ -13,7 +13,7 @@ pub enum Decision {
     Dispatch(Dispatch),
     /// Not now: a contact window opens, a cooldown ends, a slot frees.
     Wait {
-        /// When time alone may have changed that.
+        /// When that may have changed.
         until: Instant,
         /// What it waits for, for people.
         reason: Cow<'static, str>,
@@ -31,6 +31,8 @@ pub enum Turn {
     Alone,
     /// In line: others want the same, and it looks again when it is called up.
     InLine {
+        /// Time alone may make room then; never if only other calls can.
+        opens: Instant,
         /// It looks again then even if it was never called up.
         look_at: Instant,
         /// Tokens expected, prompt and answer.

@@ -189,6 +189,8 @@ impl Queue {
         counter.news += 1;
         counter.vain = 0;
         counter.opened = Some(now);
+        // Who was called up for less may not be the one whose turn it is now.
+        self.called = None;
         if !counter.open {
             counter.open = true;
             self.open.push(model);
@@ -213,7 +215,7 @@ impl Queue {
     }
 
     /// Whose turn it is to look now, if it is anybody's that does not know yet. Nobody's while the one called up before
-    /// has not looked (or left).
+    /// has not looked (or left). Later news may take a turn back, and give it again.
     pub fn call_up(&mut self) -> Option<CallId> {
         if self.open.is_empty() || self.called.is_some() {
             return None;

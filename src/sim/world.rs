@@ -72,8 +72,8 @@ enum Entry {
     Alarm(u32),
     /// The timer of that wait of the call.
     Wake(u32, u64),
-    /// It is that call's turn to look.
-    Turn(u32),
+    /// It is that call's turn to look, in that wait of it.
+    Turn(u32, u64),
     Tick,
 }
 
@@ -86,6 +86,8 @@ struct Play {
     alarm: Instant,
     /// The number of its wait, while it waits.
     wait: Option<u64>,
+    /// It was told that it is its turn, and that is still on the agenda.
+    rung: bool,
 }
 
 /// See the module.
@@ -217,6 +219,7 @@ impl<'a> World<'a> {
             flight: None,
             alarm: Instant::NEVER,
             wait: None,
+            rung: false,
         }));
         self.open += 1;
         self.feed(i, Event::Start, now);
@@ -266,7 +269,12 @@ impl<'a> World<'a> {
                 let _transitions = self.fleet.tick(now);
                 self.put(at + TICK, Entry::Tick);
             }
-            Entry::Turn(i) => self.take_turn(i, now),
+            Entry::Turn(i, wait) => {
+                if let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.wait == Some(wait)) {
+                    play.rung = false;
+                    self.take_turn(i, now);
+                }
+            }
             Entry::Fault(i) => self.strike(i, now),
         }
         self.settle(now);

@@ -12,6 +12,7 @@ impl World<'_> {
         let wait = match (step, waited) {
             (Step::Wait, _) => {
                 self.waits += 1;
+                play.rung = false;
                 self.waits
             }
             (Step::Continue, Some(wait)) => wait,
@@ -32,17 +33,19 @@ impl World<'_> {
     /// due at this moment already, as in a live router, where it must be woken.
     pub(super) fn call_up(&mut self, fed: Option<u32>, now: Now) {
         let Some(i) = self.fleet.call_up().and_then(|call| self.waiting.get(&call).copied()) else { return };
+        let Some(play) = self.plays[i as usize].as_mut() else { return };
+        let Some(wait) = play.wait else { return };
         if fed == Some(i) {
             self.take_turn(i, now);
-        } else {
-            self.put(now.mono, Entry::Turn(i));
+        } else if !std::mem::replace(&mut play.rung, true) {
+            self.put(now.mono, Entry::Turn(i, wait));
         }
     }
 
-    /// The call looks, unless it has since it was called up.
+    /// The call looks, unless it has since it was called up, or another has come before it.
     pub(super) fn take_turn(&mut self, i: u32, now: Now) {
-        let waits = self.plays[i as usize].as_ref().filter(|p| p.wait.is_some());
-        if waits.is_some_and(|p| self.fleet.is_called(p.call.facts().id)) {
+        let Some(play) = self.plays[i as usize].as_mut() else { return };
+        if play.wait.is_some() && self.fleet.is_called(play.call.facts().id) {
             self.feed(i, Event::Tick, now);
         }
     }
