@@ -368,6 +368,20 @@ record! {
         tokens_per_minute: Option<At<u32>>,
         /// Tokens of a longer window: five hours, a week.
         quota: Option<Quota>,
+        /// How fast tokens a minute may grow; default at once.
+        growth: Option<Growth>,
+    }
+}
+
+record! {
+    /// What is sent may grow only so fast once it is more than so much: the rest goes elsewhere meanwhile.
+    Growth as "growth" {
+        /// At most so many times as much after `every`: above 1.12, at most 100.
+        factor: At<Within<1, 100>>,
+        /// After this long.
+        every: At<Duration>,
+        /// Tokens a minute, prompt and answer, that may always be sent.
+        above: At<u32>,
     }
 }
 

@@ -79,6 +79,17 @@ fn floors_that_are_not_said_take_what_the_others_leave_and_all_together_at_most_
 }
 
 #[test]
+fn growth_is_a_grant_and_must_let_something_grow() {
+    let grants = |factor: &str| {
+        let growth = format!("growth = {{ factor = {factor}, every = \"15m\", above = 1_000_000 }}");
+        load_text(&cloud("https://api.example.com", &format!("grants = {{ {growth} }}")))
+    };
+    let growth = grants("1.5").unwrap().catalog.pools[0].grants.growth.unwrap();
+    assert_eq!((growth.factor, growth.every, growth.above), (1.5, Duration::from_secs(900), 1_000_000));
+    assert!(grants("1.05").unwrap_err().to_string().contains("a factor above 1.12"));
+}
+
+#[test]
 fn capabilities_are_added_and_taken_away() {
     let text = cloud("https://api.example.com", "")
         .replace("input = 1", "capabilities = [\"images\", \"-n\"]\ninput = 1");

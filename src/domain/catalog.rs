@@ -215,7 +215,7 @@ impl ContactWindow {
 }
 
 /// What a contract grants a pool: beyond it requests are refused. All endpoints together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Grants {
     /// Requests a minute; a sixth of a minute's worth may come at once.
     pub requests_per_minute: Option<u32>,
@@ -223,6 +223,19 @@ pub struct Grants {
     pub tokens_per_minute: Option<u32>,
     /// Tokens a longer window.
     pub quota: Option<Quota>,
+    /// How fast tokens a minute may grow.
+    pub growth: Option<Growth>,
+}
+
+/// What is sent may grow only so fast once it is more than so much.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Growth {
+    /// At most so many times as much ...
+    pub factor: f64,
+    /// ... after this long.
+    pub every: Duration,
+    /// Tokens a minute, prompt and answer, that may always be sent.
+    pub above: u32,
 }
 
 /// So many tokens in every window of time; what is left when it ends is lost.

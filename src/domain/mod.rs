@@ -16,7 +16,8 @@ pub mod usage;
 pub use answer::{Answer, Choice, Delta, Embedded, FinishReason, Generated};
 pub use call::{Block, CallFacts, Hints};
 pub use catalog::{
-    Address, Catalog, Class, ContactWindow, EnginePrior, Grants, Model, Offer, Pool, Quota, Tenant, Tenure,
+    Address, Catalog, Class, ContactWindow, EnginePrior, Grants, Growth, Model, Offer, Pool, Quota, Tenant,
+    Tenure,
 };
 pub use ids::{AttemptNo, CallId, ClassId, EndpointId, ModelId, OfferId, PoolId, SessionKey, TenantId};
 pub use money::{Price, Usd};

@@ -193,11 +193,12 @@ impl PoolState {
         if self.granted.boundless() {
             return 0.0;
         }
-        let Granted { requests, tokens: by_tokens, quota } = &self.granted;
+        let Granted { requests, tokens: by_tokens, quota, ramp } = &self.granted;
         let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
         let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
+        let growth = ramp.map_or(0.0, |r| shadow::of_burst(r.headroom(now.mono)));
         let window = quota.map_or(0.0, |q| shadow::of_window(q.pressure(now)));
-        self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
+        self.savings.per_call() * request + self.savings.per_token() * tokens * (token + growth + window)
     }
 
     /// A call held its slot for that long.

@@ -11,6 +11,7 @@ use crate::domain::*;
 mod accounting;
 mod failure;
 mod properties;
+mod ramp;
 mod rivals;
 mod routing;
 mod waiting;

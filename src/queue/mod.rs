@@ -8,7 +8,7 @@
 //!
 //! It does not know what room is, nor who has it: it only hears for which models there is news. It wakes nobody: it says
 //! whose turn it is. Shares between the tenants of a class, and newest-first for those that are late already, would
-//! find their place in [`Row`], which alone orders calls of a class.
+//! find their place in `row`, which alone orders calls of a class.
 //!
 //! [`news`]: Queue::news
 
@@ -196,7 +196,7 @@ impl Queue {
             self.open.push(model);
         }
         for row in self.lines.iter_mut().filter_map(|line| line.rows.get_mut(model.index())) {
-            row.from_the_front();
+            row.restart();
         }
     }
 

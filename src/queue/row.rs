@@ -76,7 +76,7 @@ impl Row {
     }
 
     /// All may look again.
-    pub(super) fn from_the_front(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.passed = None;
     }
 

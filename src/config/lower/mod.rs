@@ -148,7 +148,7 @@ impl Lower<'_> {
         let floors = classes.iter().filter_map(|class| class.floor.as_ref());
         let sum: f64 = floors.clone().map(|floor| floor.value.0).sum();
         // A thousandth of a per cent is dust of decimal fractions.
-        if let Some(last) = floors.clone().last().filter(|_| sum > 1.0 + 1e-5) {
+        if let Some(last) = floors.clone().next_back().filter(|_| sum > 1.0 + 1e-5) {
             let message = format!("the floors of the classes add up to {sum:.2}: more than there is");
             let problem = self.error(last.span.clone(), message);
             problem.help = Some("lower some until they are at most 1 together".to_owned());
