@@ -75,6 +75,7 @@ fn catalog(pools: u16) -> Catalog {
         deadline: Duration::from_secs(120),
         reserve: 0.0,
         may_wait: false,
+        floor: 0.0,
     });
     c
 }

@@ -21,6 +21,7 @@ pub mod limit;
 pub mod mock;
 pub mod policy;
 pub mod probe;
+pub mod queue;
 pub mod sim;
 pub mod telemetry;
 pub mod upstream;

@@ -17,10 +17,15 @@
 //! Rules for a driver:
 //! - [`Call::on`] takes the fleet, because a decision and its accounting must be one; drive it under the fleet's lock.
 //! - every step but [`Step::Continue`] and [`Step::Commit`] means: drop the attempt in flight, if there is one.
-//! - call [`Call::on`] with [`Event::Tick`] when [`Call::wake_at`] has come.
+//! - call [`Call::on`] with [`Event::Tick`] when [`Call::wake_at`] has come, and when the fleet calls the call up: after
+//!   every word to the fleet ask [`Fleet::call_up`] whose turn it is. A call that is called up and goes away without a look
+//!   gives its turn on, so the last event of every call must be fed.
+//! - a call that arrives looks at once, whoever waits: where calls wait there is no room to be taken from them, but for
+//!   the moment between a place's becoming free and the look of the one that was called up for it.
 //! - after [`Step::Close`] nothing more is fed.
 
 mod record;
+mod wait;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -33,6 +38,7 @@ use crate::domain::{
 use crate::fleet::{AttemptEnd, Decision, Dispatch, Fleet, Ticket, Transition, Tried};
 use crate::policy::record::DecisionRecord;
 
+use self::wait::Wait;
 pub use record::{AttemptRecord, AttemptResult, Record};
 
 /// What happened.
@@ -40,7 +46,7 @@ pub use record::{AttemptRecord, AttemptResult, Record};
 pub enum Event {
     /// The call has arrived. The first event, once.
     Start,
-    /// [`Call::wake_at`] has come, or something changed that a waiting call may profit from.
+    /// [`Call::wake_at`] has come, or the waiting call was called up.
     Tick,
     /// The attempt in flight failed.
     Failed(Failure),
@@ -67,7 +73,7 @@ pub enum Step {
     Continue,
     /// Send this attempt.
     Send(Send),
-    /// Nothing to send now; wait until [`Call::wake_at`] or until the fleet changes.
+    /// Nothing to send now; wait until [`Call::wake_at`] or until the call is called up.
     Wait,
     /// The commit point: hand the head and what was held back to the client, and relay from now on.
     Commit,
@@ -107,7 +113,7 @@ pub enum Close {
 #[derive(Debug)]
 enum Phase {
     New,
-    Waiting { until: Instant },
+    Waiting(Wait),
     Running(Ticket),
     Relaying { ticket: Ticket, last_content: Instant },
     Closed,
@@ -170,7 +176,7 @@ impl Call {
     pub fn dispatch(&self) -> Option<&Dispatch> {
         match &self.phase {
             Phase::Running(ticket) | Phase::Relaying { ticket, .. } => Some(&ticket.dispatch),
-            Phase::New | Phase::Waiting { .. } | Phase::Closed => None,
+            Phase::New | Phase::Waiting(_) | Phase::Closed => None,
         }
     }
 
@@ -197,7 +203,7 @@ impl Call {
     /// When to feed [`Event::Tick`].
     pub fn wake_at(&self) -> Instant {
         let own = match &self.phase {
-            Phase::Waiting { until } => *until,
+            Phase::Waiting(wait) => wait.wake_at(),
             Phase::Running(ticket) => ticket.started + ticket.dispatch.ttft_limit,
             Phase::Relaying { ticket, last_content } => *last_content + ticket.dispatch.idle_limit,
             Phase::New | Phase::Closed => Instant::NEVER,
@@ -236,6 +242,15 @@ impl Call {
 
     /// Feeds an event.
     pub fn on(&mut self, event: Event, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
+        let was_in_line = self.in_line();
+        let step = self.take(event, fleet, catalog, now);
+        if was_in_line && !self.in_line() {
+            fleet.leave(&self.facts);
+        }
+        step
+    }
+
+    fn take(&mut self, event: Event, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
         match event {
             Event::Start => self.decide(fleet, now),
             Event::Tick => self.tick(fleet, catalog, now),
@@ -250,15 +265,7 @@ impl Call {
                 self.end_attempt(AttemptEnd::Cancelled, None, fleet, catalog, now);
                 self.close(Close::Gone, now)
             }
-            Event::Crowded => {
-                let message = format!(
-                    "too many calls wait already (for {})",
-                    self.record.waited_for.as_deref().unwrap_or("a pool")
-                );
-                // The room empties as fast as calls are served; a few seconds is when it is worth another look.
-                let retry_after = Duration::from_secs(2);
-                self.close(Close::Refused(Refusal::Overloaded { retry_after, message }), now)
-            }
+            Event::Crowded => self.crowded(now),
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),
         }
@@ -280,13 +287,15 @@ impl Call {
                 self.events = 0;
                 self.usage = None;
                 self.record.reason = Some(dispatch.reason.clone());
+                if self.in_line() {
+                    fleet.granted(&self.facts);
+                }
                 self.phase = Phase::Running(fleet.started(&self.facts, dispatch.clone(), now));
                 Step::Send(Send { no, dispatch, timeout })
             }
-            Decision::Wait { until, reason } => {
+            Decision::Wait { until, reason, turn } => {
                 self.record.waited_for = Some(reason);
-                self.phase = Phase::Waiting { until };
-                Step::Wait
+                self.wait(until, turn, fleet, now)
             }
             Decision::Shed(refusal) => {
                 let refusal = self.last_word(refusal);
@@ -315,7 +324,7 @@ impl Call {
             return self.out_of_time(fleet, catalog, now);
         }
         match &self.phase {
-            Phase::Waiting { .. } => self.decide(fleet, now),
+            Phase::Waiting(_) => self.tick_waiting(fleet, now),
             Phase::Running(ticket) if now.mono >= ticket.started + ticket.dispatch.ttft_limit => {
                 let waited = ticket.dispatch.ttft_limit.as_secs_f64();
                 let failure = Failure::new(
@@ -341,7 +350,7 @@ impl Call {
             return self.cut("deadline", fleet, catalog, now);
         }
         let message = match &self.phase {
-            Phase::Waiting { .. } => format!(
+            Phase::Waiting(_) => format!(
                 "the deadline passed while the call waited for {}",
                 self.record.waited_for.as_deref().unwrap_or("a pool")
             ),
@@ -418,7 +427,7 @@ impl Call {
     ) -> Option<Tried> {
         let mut ticket = match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Running(ticket) | Phase::Relaying { ticket, .. } => ticket,
-            idle @ (Phase::New | Phase::Waiting { .. } | Phase::Closed) => {
+            idle @ (Phase::New | Phase::Waiting(_) | Phase::Closed) => {
                 self.phase = idle;
                 return None;
             }

@@ -51,6 +51,7 @@ fn catalog() -> Arc<Catalog> {
         deadline: Duration::from_secs(60),
         reserve: 0.0,
         may_wait: false,
+        floor: 0.0,
     };
     let model = Model { name: "m".into(), aliases: vec![], kind: AskKind::Chat, offers: vec![OfferId(0)] };
     Arc::new(Catalog {

@@ -248,6 +248,9 @@ record! {
         reserve: Option<Share>,
         /// May wait for a pool to come back into reach instead of failing; default false.
         may_wait: Option<bool>,
+        /// While calls of it wait for room, it gets at least this share of what is granted to those that wait, however
+        /// dear the others are; default 0.05, or less where more is not left. All together at most 1.
+        floor: Option<At<Share>>,
     }
 }
 
@@ -388,6 +391,20 @@ record! {
         from_headers: Option<bool>,
         /// Dollars of a longer window: your own limit, which nobody else keeps.
         budget: Option<Budget>,
+        /// How fast tokens a minute may grow; default at once.
+        growth: Option<Growth>,
+    }
+}
+
+record! {
+    /// What is sent may grow only so fast once it is more than so much: the rest goes elsewhere meanwhile.
+    Growth as "growth" {
+        /// At most so many times as much after `every`: above 1.12, at most 100.
+        factor: At<Within<1, 100>>,
+        /// After this long.
+        every: At<Duration>,
+        /// Tokens a minute, prompt and answer, that may always be sent.
+        above: At<u32>,
     }
 }
 

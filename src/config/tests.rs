@@ -65,6 +65,31 @@ fn what_is_not_said_has_its_default() {
 }
 
 #[test]
+fn floors_that_are_not_said_take_what_the_others_leave_and_all_together_at_most_all() {
+    let class = |name: &str, floor: &str| format!("[[class]]\nname = \"{name}\"\n{floor}\n");
+    let with = |a: &str, b: &str| {
+        let cloud = cloud("https://api.example.com", "");
+        load_text(&format!("{}{}{}{cloud}", class("a", a), class("b", b), class("c", "")))
+    };
+    let floors = |checked: Checked| checked.catalog.classes.iter().map(|c| c.floor).collect::<Vec<_>>();
+    assert_eq!(floors(with("floor = 0.5", "").unwrap()), [0.5, 0.05, 0.05]);
+    assert_eq!(floors(with("floor = 0.5", "floor = 0.5").unwrap()), [0.5, 0.5, 0.0]);
+    let problems = with("floor = 0.75", "floor = 0.5").unwrap_err().to_string();
+    assert!(problems.contains("the floors of the classes add up to 1.25"), "{problems}");
+}
+
+#[test]
+fn growth_is_a_grant_and_must_let_something_grow() {
+    let grants = |factor: &str| {
+        let growth = format!("growth = {{ factor = {factor}, every = \"15m\", above = 1_000_000 }}");
+        load_text(&cloud("https://api.example.com", &format!("grants = {{ {growth} }}")))
+    };
+    let growth = grants("1.5").unwrap().catalog.pools[0].grants.growth.unwrap();
+    assert_eq!((growth.factor, growth.every, growth.above), (1.5, Duration::from_secs(900), 1_000_000));
+    assert!(grants("1.05").unwrap_err().to_string().contains("a factor above 1.12"));
+}
+
+#[test]
 fn capabilities_are_added_and_taken_away() {
     let text = cloud("https://api.example.com", "")
         .replace("input = 1", "capabilities = [\"images\", \"-n\"]\ninput = 1");

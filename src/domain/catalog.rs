@@ -254,7 +254,7 @@ const fn between(from: Timestamp, to: Timestamp) -> Duration {
 }
 
 /// What a contract grants a pool: beyond it requests are refused. All endpoints together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Grants {
     /// Requests a minute; a sixth of a minute's worth may come at once.
     pub requests_per_minute: Option<u32>,
@@ -266,6 +266,8 @@ pub struct Grants {
     pub said: SaidGrants,
     /// Dollars a longer window. Nobody refuses beyond it: it is the operator's own.
     pub budget: Option<Budget>,
+    /// How fast tokens a minute may grow.
+    pub growth: Option<Growth>,
 }
 
 /// So many dollars in every window of time, and no more.
@@ -295,6 +297,17 @@ pub enum SaidGrants {
     Heeded,
     /// They are not read.
     Ignored,
+}
+
+/// What is sent may grow only so fast once it is more than so much.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Growth {
+    /// At most so many times as much ...
+    pub factor: f64,
+    /// ... after this long.
+    pub every: Duration,
+    /// Tokens a minute, prompt and answer, that may always be sent.
+    pub above: u32,
 }
 
 /// So many tokens in every window of time; what is left when it ends is lost.
@@ -401,6 +414,8 @@ pub struct Class {
     pub reserve: f64,
     /// May wait for a pool to come back into reach (contact, cooldown) instead of failing.
     pub may_wait: bool,
+    /// While calls of it wait for room, it gets at least this share of what is granted to those that wait.
+    pub floor: f64,
 }
 
 /// Who asks.

@@ -20,8 +20,8 @@ pub use answer::{Answer, Choice, Delta, Embedded, FinishReason, Generated};
 pub use aside::{Allowance, Allowances, Aside, EngineLoad};
 pub use call::{Block, CallFacts, Hints};
 pub use catalog::{
-    Address, Budget, Catalog, Class, ContactWindow, EnginePrior, Grants, Lease, Model, Offer, Pool, Quota,
-    SaidGrants, Tenant, Tenure,
+    Address, Budget, Catalog, Class, ContactWindow, EnginePrior, Grants, Growth, Lease, Model, Offer, Pool,
+    Quota, SaidGrants, Tenant, Tenure,
 };
 pub use ids::{AttemptNo, CallId, ClassId, EndpointId, ModelId, OfferId, PoolId, SessionKey, TenantId};
 pub use money::{Price, Usd};

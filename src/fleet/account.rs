@@ -62,7 +62,7 @@ impl Fleet {
             self.learn_first_token(ticket, now);
         }
         let transitions = self.answers(ticket, now);
-        self.changed(&transitions);
+        self.changed(&transitions, now);
         transitions
     }
 
@@ -104,7 +104,7 @@ impl Fleet {
         }
         self.learn(facts, &ticket, end, now);
         let transitions = self.judge(facts, &ticket, end, now);
-        self.changed(&transitions);
+        self.changed(&transitions, now);
         if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
             pool.tidy();
         }
@@ -145,11 +145,12 @@ impl Fleet {
             pool.held(now.mono.secs_since(first), &self.settings.estimate);
         }
         pool.granted.spend(ticket.cost.as_dollars() - ticket.dispatch.expected_usd, now);
-        if pool.in_flight.leave() {
-            self.generation += 1;
-        }
+        let was_full = pool.in_flight.leave();
         if pool.in_flight.count() == 0 {
             pool.backlog = Backlog::NONE;
+        }
+        if was_full {
+            self.news(ticket.dispatch.pool, now.mono);
         }
         self.idler(ticket, now);
     }

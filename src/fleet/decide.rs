@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 
+use super::decision::Turn;
 use super::state::{Endpoint, PoolState};
 use super::survey::{Asking, Strictness, Survey};
 use super::{Decision, Dispatch, Fleet, Reason, Tried};
@@ -15,7 +16,7 @@ use crate::policy::choose::two_least;
 use crate::policy::place::Job;
 use crate::policy::refuse::{Verdict, excuses, verdict};
 use crate::policy::rival::Place;
-use crate::policy::{Chosen, Exclusion, Policy, Rank, defer, patience};
+use crate::policy::{CallView, Chosen, Exclusion, Policy, Rank, defer, patience};
 
 /// Up to so many endpoints are all compared; of more, a few: comparing all of them would make every router with the
 /// same view choose the same one.
@@ -24,6 +25,9 @@ const COMPARE_ALL: usize = 32;
 const DRAWN: usize = 2;
 /// An endpoint that slow start keeps this call away from is taken only if all others are worse than this, in seconds.
 pub(super) const HELD_BACK_S: f64 = 1e4;
+/// A call that may wait and is never called up looks by itself after so many short waits: ten thousand of them cost some
+/// hundred looks a second.
+const OWN_LOOK_WAITS: u32 = 5;
 /// When the retry budget is spent, it is worth asking again after this.
 const BUDGET_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -53,7 +57,7 @@ impl Fleet {
         {
             self.scratch = found;
             self.level = level;
-            return Decision::Wait { until, reason: Cow::Borrowed(defer::REASON) };
+            return Decision::Wait { until, reason: Cow::Borrowed(defer::REASON), turn: Turn::Alone };
         }
         let decision = match looked {
             Some((asking, chosen)) => self.dispatch(&asking, &found, chosen, rng),
@@ -322,7 +326,11 @@ impl Fleet {
                 let offer = found.whose[waits_for];
                 let pool = &self.catalog.pool(self.catalog.offer(offer).pool).name;
                 let reason = format!("{pool}: {}", found.excluded[waits_for].describe(now));
-                Decision::Wait { until, reason: Cow::Owned(reason) }
+                let look_at = look_at(&asking.call, until, self.settings.choice.short_wait);
+                let tokens = asking.call.input + asking.call.output;
+                let opens = found.excluded.iter().filter_map(Exclusion::clears).filter(|&at| at > now).min();
+                let turn = Turn::InLine { opens: opens.unwrap_or(Instant::NEVER), look_at, tokens };
+                Decision::Wait { until, reason: Cow::Owned(reason), turn }
             }
             Verdict::Never => Decision::Shed(Refusal::NoPool {
                 message: self.excuses(asking, found),
@@ -347,6 +355,20 @@ impl Fleet {
         let pool = |offer: &OfferId| &*self.catalog.pool(self.catalog.offer(*offer).pool).name;
         let why = found.whose.iter().zip(&found.excluded).map(|(o, why)| (pool(o), why.describe(now)));
         excuses(&self.catalog.model(asking.call.facts.model).name, why)
+    }
+}
+
+/// When a call in line looks again by itself. One that may not wait long does when it has waited as long as any may, to be
+/// refused if there is still no room; after that, and one that may wait, now and then: those ahead of it may be held up
+/// by what it has no use for.
+fn look_at(call: &CallView<'_>, until: Instant, short_wait: Duration) -> Instant {
+    let (now, given_up) = (call.now.mono, call.facts.arrived + short_wait);
+    if call.class.may_wait {
+        until.max(now + OWN_LOOK_WAITS * short_wait)
+    } else if now < given_up {
+        until.max(given_up)
+    } else {
+        until.max(now + short_wait)
     }
 }
 

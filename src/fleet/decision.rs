@@ -14,15 +14,33 @@ use crate::limit::Sent;
 pub enum Decision {
     /// Send it there.
     Dispatch(Dispatch),
-    /// Ask again at `until` (or when the fleet changes): a contact window opens, a cooldown ends, a slot frees.
+    /// Not now: a contact window opens, a cooldown ends, a slot frees.
     Wait {
-        /// When to ask again at the latest.
+        /// When that may have changed.
         until: Instant,
         /// What it waits for, for people.
         reason: Cow<'static, str>,
+        /// For a turn among those that want the same, or just for that moment.
+        turn: Turn,
     },
     /// Give up: nobody can serve it, or nobody in time.
     Shed(Refusal),
+}
+
+/// How a call waits.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Turn {
+    /// By itself: it could go now, and looks again at prices when its time has come.
+    Alone,
+    /// In line: others want the same, and it looks again when it is called up.
+    InLine {
+        /// Time alone may make room then; never if only other calls can.
+        opens: Instant,
+        /// It looks again then even if it was never called up.
+        look_at: Instant,
+        /// Tokens expected, prompt and answer.
+        tokens: f64,
+    },
 }
 
 /// Where an attempt goes, and what is expected of it.

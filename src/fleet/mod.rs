@@ -9,6 +9,7 @@ mod decide;
 pub mod decision;
 pub mod explain;
 mod heard;
+mod line;
 mod prefixes;
 mod record;
 mod rivals;
@@ -20,7 +21,7 @@ mod supply;
 mod survey;
 mod watch;
 
-pub use decision::{AttemptEnd, Decision, Dispatch, Reason, Ticket, Transition, Tried};
+pub use decision::{AttemptEnd, Decision, Dispatch, Reason, Ticket, Transition, Tried, Turn};
 pub use explain::Explanation;
 pub use settings::Settings;
 pub use status::FleetStatus;
@@ -36,6 +37,7 @@ use crate::estimate::Mean;
 use crate::limit::RetryBudgets;
 use crate::policy::rival::Memory;
 use crate::policy::shadow::Level;
+use crate::queue::Queue;
 
 /// See the module.
 #[derive(Debug)]
@@ -57,7 +59,10 @@ pub struct Fleet {
     /// Until then the prices at hand are those of the hour.
     prices_until: Timestamp,
     next_endpoint: u32,
+    /// Grows with every change that may let a call go that could not.
     generation: u64,
+    /// Calls that wait for room.
+    line: Queue,
     /// Kept between decisions so that they need no allocation.
     scratch: Survey,
     /// What a rival's rule remembers, where one chooses.
@@ -77,6 +82,7 @@ impl Fleet {
         ];
         let sessions = Sessions::new(settings.session_ttl);
         let rivals = rivals::memory(&settings, offers.len(), now);
+        let line = Queue::new(&catalog, settings.queue);
         let retries = RetryBudgets::new(catalog.tenants.len());
         let mut fleet = Self {
             catalog,
@@ -91,6 +97,7 @@ impl Fleet {
             prices_until: Timestamp::default(),
             next_endpoint: 0,
             generation: 0,
+            line,
             scratch: Survey::default(),
             rivals,
             prefixes: Prefixes::default(),
@@ -118,7 +125,7 @@ impl Fleet {
         state.recount(now.mono, &self.settings.health);
         state.limit();
         self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
-        self.generation += 1;
+        self.news(pool, now.mono);
     }
 
     /// No new calls to the pool until [`Self::resume`]; those under way finish.
@@ -139,14 +146,8 @@ impl Fleet {
         for &offer in &state.offers {
             self.offers[offer.index()].breaker.slow_start(now.mono, &self.settings.health);
         }
-        self.generation += 1;
+        self.news(pool, now.mono);
         vec![pool_transition(pool, "drained", "slow_start", "an operator resumed it")]
-    }
-
-    /// A number that grows with every change that could make a waiting call dispatchable. Changes that come with
-    /// time alone are told by [`Decision::Wait`] instead.
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// What everything hangs on: ids mean something only with it.
@@ -170,13 +171,6 @@ impl Fleet {
 
     fn output_index(&self, facts: &crate::domain::CallFacts) -> usize {
         facts.model.index() * self.catalog.classes.len() + facts.class.index()
-    }
-
-    fn changed(&mut self, transitions: &[Transition]) {
-        let better = |t: &Transition| matches!(t.to, "healthy" | "slow_start" | "probation");
-        if transitions.iter().any(better) {
-            self.generation += 1;
-        }
     }
 }
 

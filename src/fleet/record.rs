@@ -32,7 +32,7 @@ impl Fleet {
                 pool: Arc::clone(&self.catalog.pool(dispatch.pool).name),
                 endpoint: Some(Arc::clone(&dispatch.address.origin)),
             },
-            Decision::Wait { until, reason } => {
+            Decision::Wait { until, reason, .. } => {
                 Outcome::Wait { until_ns: *until, reason: reason.clone().into_owned() }
             }
             Decision::Shed(refusal) => Outcome::shed(refusal),
@@ -56,7 +56,7 @@ impl Fleet {
         let asking = self.asking(facts, tried, now);
         let outcome = match self.find(asking, &mut found, &mut rng) {
             None => match self.wait_or_shed(&asking, &found) {
-                Decision::Wait { until, reason } => {
+                Decision::Wait { until, reason, .. } => {
                     Outcome::Wait { until_ns: until, reason: reason.into_owned() }
                 }
                 Decision::Shed(refusal) => Outcome::shed(&refusal),

@@ -1,7 +1,7 @@
 //! Everything an operator may set about routing, with the defaults that are right when nobody does.
 
 use crate::domain::Duration;
-use crate::{estimate, health, limit, policy};
+use crate::{estimate, health, limit, policy, queue};
 
 /// What an operator may set.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -16,6 +16,8 @@ pub struct Settings {
     pub estimate: estimate::Settings,
     /// A session that was quiet for this long is cold: the shortest life of a provider's prompt cache.
     pub session_ttl: Duration,
+    /// Waiting for room.
+    pub queue: queue::Settings,
 }
 
 impl Default for Settings {
@@ -26,6 +28,7 @@ impl Default for Settings {
             retry: limit::Settings::default(),
             estimate: estimate::Settings::default(),
             session_ttl: Duration::from_secs(300),
+            queue: queue::Settings::default(),
         }
     }
 }

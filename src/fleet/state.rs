@@ -212,9 +212,10 @@ impl PoolState {
 
     /// What of its grants a call of so many tokens takes, in dollars.
     pub(super) fn grants_usd(&self, tokens: f64, now: Now) -> f64 {
-        let Granted { requests, tokens: by_tokens, quota, budget } = &self.granted;
+        let Granted { requests, tokens: by_tokens, quota, budget, ramp } = &self.granted;
         let request = requests.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
         let token = by_tokens.map_or(0.0, |m| shadow::of_burst(m.headroom(now.mono)));
+        let growth = ramp.map_or(0.0, |r| shadow::of_burst(r.headroom(now.mono)));
         let of_window = |q: Allotment| {
             shadow::of_window(match &self.demand {
                 Some(demand) => q.pressure_over(demand.seconds(now.wall, q.resets_in(now)), now),
@@ -222,7 +223,7 @@ impl PoolState {
             })
         };
         let window = quota.map_or(0.0, of_window) + budget.map_or(0.0, of_window);
-        self.savings.per_call() * request + self.savings.per_token() * tokens * (token + window)
+        self.savings.per_call() * request + self.savings.per_token() * tokens * (token + growth + window)
     }
 
     /// The same of what the provider says is left.

@@ -128,7 +128,7 @@ impl Fleet {
             return Err(around.full_for(max));
         }
         let unlimited = around.granted.boundless() && state.told.is_none();
-        let grants_usd = if unlimited { 0.0 } else { self.granted(asking, known)? };
+        let grants_usd = if unlimited { 0.0 } else { self.grants(asking, known)? };
         if !state.is_well() && self.held_back(asking, state, rng)? {
             rank = Rank::HeldBack;
         }
@@ -231,7 +231,7 @@ impl Fleet {
 
     /// What the call takes of what the provider grants, and says is left, in dollars.
     #[cold]
-    fn granted(&self, asking: &Asking<'_>, known: &Known<'_>) -> Result<f64, Exclusion> {
+    fn grants(&self, asking: &Asking<'_>, known: &Known<'_>) -> Result<f64, Exclusion> {
         let Known { state, around, .. } = *known;
         let (tokens, now) = (asking.call.input + asking.call.output, asking.call.now);
         let told = state.told.as_ref();

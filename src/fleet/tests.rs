@@ -12,6 +12,7 @@ mod accounting;
 mod failure;
 mod heard;
 mod properties;
+mod ramp;
 mod records;
 mod rivals;
 mod routing;
@@ -77,6 +78,7 @@ pub(super) fn class(name: &str, may_wait: bool) -> Class {
         deadline: Duration::from_secs(120),
         reserve: 0.0,
         may_wait,
+        floor: 0.0,
     }
 }
 

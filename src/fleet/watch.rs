@@ -47,7 +47,7 @@ impl Fleet {
         let case = Case { ticket, blame, end: case_end, now: now.mono };
         if self.is_watched(ticket) {
             // Even an end that changes no state may free the place of a probe.
-            self.generation += 1;
+            self.news(ticket.dispatch.pool, now.mono);
         }
         let narrower = self.judge_endpoint(case, &mut out);
         self.judge_offer(case, narrower, &mut out);

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use tokio::time::{Sleep, sleep_until};
 
 use super::relay::{self, RelayBody};
+use super::waiting::Place;
 use super::{Answered, Bill, Head, Inner, Out, Refused};
 use crate::call::{Call, Close, Event, Send, Step};
 use crate::domain::{Aside, CallFacts, Failure, FailureKind, Instant, Refusal, Request};
@@ -28,8 +29,6 @@ pub(super) struct Driven {
     pub(super) call: Call,
     client_model: Arc<str>,
     onward: Onward,
-    /// The fleet's generation at the last step.
-    seen: u64,
 }
 
 /// What came of an attempt.
@@ -57,22 +56,18 @@ impl Driven {
         let on_record = router.telemetry.records(facts.id);
         let call = Call::new(facts, router.seed);
         let call = if on_record { call.on_record() } else { call };
-        Self { router, call, client_model, onward, seen: 0 }
+        Self { router, call, client_model, onward }
     }
 
     /// Feeds the machine under the fleet's lock, and tells people afterwards.
     pub(super) fn step(&mut self, event: Event) -> Step {
         let now = self.router.clock.now();
-        let (step, moved) = {
+        let (step, called) = {
             let mut fleet = self.router.fleet();
-            let before = fleet.generation();
             let step = self.call.on(event, &mut fleet, &self.router.catalog, now);
-            self.seen = fleet.generation();
-            (step, self.seen != before)
+            (step, fleet.call_up())
         };
-        if moved {
-            self.router.changed.notify_waiters();
-        }
+        self.router.waiting.wake(called);
         let transitions = self.call.take_transitions();
         self.router.tell(&transitions);
         for decision in self.call.take_decisions() {
@@ -216,23 +211,28 @@ impl Driven {
         }
     }
 
-    /// Waits for time or for a change in the fleet, in a bounded waiting room.
+    /// Waits for its time or its turn, in a bounded waiting room.
     pub(super) async fn wait(&mut self) -> Step {
         let router = self.router.clone();
-        let room = WaitingRoom::enter(&router);
-        if room.crowded {
+        let id = self.call.facts().id;
+        let Some(place) = router.waiting.enter(id, router.settings.max_waiting) else {
             return self.step(Event::Crowded);
+        };
+        let mut called = router.fleet().is_called(id);
+        loop {
+            if !called && let Err(step) = self.until_called(&place).await {
+                return step;
+            }
+            match self.step(Event::Tick) {
+                Step::Continue => called = false,
+                step => return step,
+            }
         }
-        let mut changed = pin!(router.changed.notified());
-        let generation = router.fleet().generation();
-        if generation != self.seen {
-            // It changed between the decision to wait and the line above, when nobody listened.
-            return self.step(Event::Tick);
-        }
-        match self.until(|cx| changed.as_mut().poll(cx)).await {
-            Ok(()) => self.step(Event::Tick),
-            Err(step) => step,
-        }
+    }
+
+    async fn until_called(&mut self, place: &Place<'_>) -> Result<(), Step> {
+        let mut called = pin!(place.called());
+        self.until(|cx| called.as_mut().poll(cx)).await
     }
 
     fn head(&self) -> Head {
@@ -331,24 +331,5 @@ impl Alarm {
 
     pub(super) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
         self.sleep.as_mut().poll(cx)
-    }
-}
-
-/// A place among the calls that wait.
-struct WaitingRoom<'a> {
-    router: &'a Inner,
-    crowded: bool,
-}
-
-impl<'a> WaitingRoom<'a> {
-    fn enter(router: &'a Inner) -> Self {
-        let before = router.waiting.fetch_add(1, Ordering::Relaxed);
-        Self { router, crowded: before >= router.settings.max_waiting }
-    }
-}
-
-impl Drop for WaitingRoom<'_> {
-    fn drop(&mut self) {
-        self.router.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -11,6 +11,7 @@ mod relay;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -22,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 pub use answered::{Answered, Bill, Broken, Head, Inbound, Out, Refused};
 pub use relay::RelayBody;
 pub use resolve::resolve;
+
+use self::waiting::WaitingRoom;
 
 use crate::clock::Clock;
 use crate::domain::{CallId, Catalog, Duration, ModelId, PoolId, TenantId, Usd};
@@ -90,9 +93,7 @@ struct Inner {
     ledger: Arc<dyn Ledger>,
     telemetry: Arc<Telemetry>,
     settings: Settings,
-    /// Woken when a waiting call might go now.
-    changed: Notify,
-    waiting: AtomicUsize,
+    waiting: WaitingRoom,
     /// Calls that are not closed.
     open: AtomicUsize,
     all_closed: Notify,
@@ -119,8 +120,7 @@ impl Router {
             ledger: parts.ledger,
             telemetry: parts.telemetry,
             settings: parts.settings,
-            changed: Notify::new(),
-            waiting: AtomicUsize::new(0),
+            waiting: WaitingRoom::default(),
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
             draining: AtomicBool::new(false),
@@ -213,15 +213,12 @@ impl Router {
 
     /// A look at (or a word to) the fleet. Keep it short: every call waits for this lock.
     pub fn with_fleet<T>(&self, look: impl FnOnce(&mut Fleet) -> T) -> T {
-        let (seen, generation_moved) = {
+        let (seen, called) = {
             let mut fleet = self.0.fleet();
-            let before = fleet.generation();
             let seen = look(&mut fleet);
-            (seen, fleet.generation() != before)
+            (seen, fleet.call_up())
         };
-        if generation_moved {
-            self.0.changed.notify_waiters();
-        }
+        self.0.waiting.wake(called);
         seen
     }
 

@@ -87,6 +87,7 @@ where
         deadline: Duration::from_secs(600),
         reserve: 0.0,
         may_wait: true,
+        floor: 0.0,
     };
     let model = catalog::Model {
         name: "chat".into(),
@@ -286,4 +287,35 @@ async fn the_request_is_let_go_when_its_answer_has_begun() {
         "a prompt stays in memory as long as its answer streams"
     );
     drop(body);
+}
+
+/// Its first answer goes on for as long as somebody listens; all others are a word.
+fn first_long() -> Router {
+    let answers = AtomicUsize::new(0);
+    router(false, move |_: &Attempt| {
+        let word = stream::iter([bytes(4, 1)]);
+        let first = answers.fetch_add(1, Ordering::Relaxed) == 0;
+        if first { word.chain(stream::pending()).left_stream() } else { word.right_stream() }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_that_goes_away_leaves_the_line_and_the_next_is_served() {
+    let router = first_long();
+    let long = body(&router).await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let router = router.clone();
+        waiting.push(tokio::spawn(async move { body(&router).await.count().await }));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(router.with_fleet(|fleet| fleet.in_line()), 3);
+    waiting.remove(0).abort();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(router.with_fleet(|fleet| fleet.in_line()), 2);
+    drop(long);
+    for call in waiting {
+        assert!(call.await.unwrap() > 0);
+    }
+    assert_eq!((router.with_fleet(|fleet| fleet.in_line()), router.open_calls()), (0, 0));
 }

@@ -4,6 +4,7 @@
 //! granted rate. It needs no timer and no history. The provider's meter is the truth: when it refuses although the
 //! twin saw room, the twin is emptied and believes in a little less from then on.
 
+use super::Ramp;
 use crate::domain::{Duration, Grants, Instant, Now, Quota};
 
 /// What is sent at once may be a sixth of a minute's worth: providers differ and say little about it; ten seconds is
@@ -36,6 +37,11 @@ impl Meter {
     /// A full allowance.
     pub fn new(per_minute: u32) -> Self {
         Self { per_s: f64::from(per_minute.max(1)) / 60.0, paid_to: 0.0, trust: 1.0, at: 0.0 }
+    }
+
+    /// So many a minute from now on.
+    pub fn set_rate(&mut self, per_minute: f64) {
+        self.per_s = per_minute.max(1.0) / 60.0;
     }
 
     /// The share of the burst that is left: 1 when nothing was sent lately, below 0 after more than the burst.
@@ -146,6 +152,8 @@ pub struct Granted {
     pub quota: Option<Allotment>,
     /// Nanodollars a window.
     pub budget: Option<Allotment>,
+    /// How fast tokens a minute may grow.
+    pub ramp: Option<Ramp>,
 }
 
 impl Granted {
@@ -156,12 +164,14 @@ impl Granted {
             tokens: grants.tokens_per_minute.map(Meter::new),
             quota: grants.quota.map(|q| Allotment::new(q, now)),
             budget: grants.budget.map(|b| Allotment::new(b.in_nanos(), now)),
+            ramp: grants.growth.as_ref().map(Ramp::new),
         }
     }
 
     /// True if nothing is limited.
     pub const fn boundless(&self) -> bool {
-        self.requests.is_none() && self.tokens.is_none() && self.quota.is_none() && self.budget.is_none()
+        let (rates, windows) = (self.requests.is_none() && self.tokens.is_none(), self.quota.is_none());
+        rates && windows && self.budget.is_none() && self.ramp.is_none()
     }
 
     /// When a request of so many tokens may be sent, if that is not now.
@@ -169,7 +179,8 @@ impl Granted {
         let requests = self.requests.and_then(|m| m.until(1.0, now.mono));
         let by_tokens = self.tokens.and_then(|m| m.until(tokens, now.mono));
         let quota = self.quota.filter(|q| q.left(now) < tokens).map(|q| now.mono + q.resets_in(now));
-        requests.max(by_tokens).max(quota)
+        let ramp = self.ramp.and_then(|r| r.until(tokens, now.mono));
+        requests.max(by_tokens).max(quota).max(ramp)
     }
 
     /// When a request that costs `usd` may be sent for a class that must leave `reserve` of what is left to others, if that
@@ -210,12 +221,18 @@ impl Granted {
         if let Some(q) = &mut self.quota {
             q.take(tokens, now);
         }
+        if let Some(r) = &mut self.ramp {
+            r.take(tokens, now.mono);
+        }
     }
 
     /// The provider refused for its rate.
     pub fn refused(&mut self, now: Instant) {
         for m in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
             m.refused(now);
+        }
+        if let Some(r) = &mut self.ramp {
+            r.refused(now);
         }
     }
 

@@ -3,12 +3,14 @@
 mod granted;
 mod in_flight;
 mod profile;
+mod ramp;
 mod retry;
 mod told;
 
 pub use granted::{Allotment, Granted, Meter};
 pub use in_flight::InFlight;
 pub use profile::DayProfile;
+pub use ramp::Ramp;
 pub use retry::{RetryBudget, RetryBudgets, Settings};
 pub use told::{Sent, Told};
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::Instant;
+use crate::domain::{Duration, Growth, Instant};
 use proptest::prelude::*;
 
 fn at(s: f64) -> Instant {
@@ -125,5 +125,104 @@ mod granted {
         let granted = Granted::new(&Grants::default(), now(0.0));
         assert!(granted.boundless());
         assert_eq!(granted.until(1e9, now(0.0)), None);
+    }
+}
+
+fn growth() -> Growth {
+    Growth { factor: 1.5, every: Duration::from_secs(900), above: 1_000_000 }
+}
+
+/// Offers the ramp so many tokens a minute, in calls of so many, from then on; what it let through in each minute.
+fn offered(ramp: &mut Ramp, tokens: f64, per_minute: f64, from_s: f64, minutes: u32) -> Vec<f64> {
+    let mut let_in = vec![0.0; minutes as usize];
+    let each_s = 60.0 * tokens / per_minute;
+    let mut t = from_s;
+    while t < from_s + 60.0 * f64::from(minutes) {
+        if ramp.until(tokens, at(t)).is_none() {
+            ramp.take(tokens, at(t));
+            let_in[((t - from_s) / 60.0) as usize] += tokens;
+        }
+        t += each_s;
+    }
+    let_in
+}
+
+#[test]
+fn a_ramp_lets_in_what_nobody_minds_at_once_and_doubles_that_in_the_time_its_contract_says() {
+    let mut ramp = Ramp::new(&growth());
+    let minutes = offered(&mut ramp, 5_000.0, 2e6, 0.0, 60);
+    // The first minute has the burst of ten seconds besides.
+    assert!((1.0e6..1.2e6).contains(&minutes[0]), "{}", minutes[0]);
+    // 1.35 times as much every quarter of an hour: twice as much after 35 minutes, and a few for the average to fill.
+    let doubled = minutes.iter().position(|m| *m > 1.99e6).unwrap();
+    assert!((33..40).contains(&doubled), "{doubled}");
+}
+
+#[test]
+fn what_overflows_does_not_swing() {
+    let mut ramp = Ramp::new(&growth());
+    let minutes = offered(&mut ramp, 5_000.0, 2e6, 0.0, 90);
+    for pair in minutes[1..].windows(2) {
+        assert!(pair[1] > 0.98 * pair[0], "it swings: {pair:?}");
+    }
+}
+
+#[test]
+fn after_a_quiet_hour_a_ramp_begins_again() {
+    let mut ramp = Ramp::new(&growth());
+    offered(&mut ramp, 5_000.0, 4e6, 0.0, 60);
+    assert!(ramp.allowed(at(3600.0)) > 2.5e6);
+    assert!(ramp.allowed(at(3600.0 + 450.0)) < 2e6);
+    assert!(ramp.allowed(at(7200.0)) < 1.01e6);
+    // Looking does not change it, however often.
+    let once = ramp.allowed(at(5000.0));
+    (0..100).for_each(|i| assert!(ramp.allowed(at(3600.0 + f64::from(i))) > 1e6));
+    assert_eq!(ramp.allowed(at(5000.0)), once);
+}
+
+#[test]
+fn a_refusal_that_a_ramp_did_not_foresee_slows_it_and_is_forgiven() {
+    let (mut calm, mut warned) = (Ramp::new(&growth()), Ramp::new(&growth()));
+    for ramp in [&mut calm, &mut warned] {
+        offered(ramp, 5_000.0, 1.1e6, 0.0, 20);
+    }
+    let before = warned.allowed(at(1200.0));
+    warned.refused(at(1230.0));
+    assert!(warned.until(5_000.0, at(1230.0)).is_some(), "it is heard at once");
+    assert!(warned.allowed(at(1230.0)) < before);
+    offered(&mut calm, 5_000.0, 4e6, 1240.0, 10);
+    offered(&mut warned, 5_000.0, 4e6, 1240.0, 10);
+    let grown = |r: &Ramp, from: f64| r.allowed(at(1840.0)) / from;
+    assert!(grown(&warned, 0.9 * before).ln() < 0.75 * grown(&calm, before).ln());
+    offered(&mut warned, 5_000.0, 1e9, 1840.0, 60);
+    assert!(warned.allowed(at(5440.0)) > 2e6, "it grows on");
+}
+
+proptest! {
+    /// Whatever is asked for, and when: what is allowed grows no faster than the contract says, and what is sent keeps to it.
+    #[test]
+    fn a_ramp_never_allows_more_than_its_contract(
+        asks in prop::collection::vec((100.0f64..50_000.0, 0.0f64..3.0, 0u8..50), 100..2_000),
+    ) {
+        let mut ramp = Ramp::new(&growth());
+        let (mut t, mut allowed, mut minute, mut sent) = (0.0, 1e6, 0.0, 0.0);
+        for (tokens, gap, lull) in asks {
+            let passed = if lull == 0 { 300.0 * gap } else { gap / 20.0 };
+            t += passed;
+            let now = ramp.allowed(at(t));
+            prop_assert!(now >= 1e6 - 1e-3);
+            prop_assert!(now <= allowed * 1.35f64.powf(passed / 900.0) * (1.0 + 1e-9));
+            prop_assert!(now <= 1e6 * 1.35f64.powf(t / 900.0) * (1.0 + 1e-9));
+            allowed = now;
+            if t >= minute + 60.0 {
+                (minute, sent) = (t, 0.0);
+            }
+            if ramp.until(tokens, at(t)).is_none() {
+                ramp.take(tokens, at(t));
+                sent += tokens;
+            }
+            // A minute and the burst; the last may be larger than what was left of it.
+            prop_assert!(sent <= allowed * (70.0 / 60.0) + 50_000.0);
+        }
     }
 }

@@ -122,6 +122,7 @@ mod tests {
             deadline: Duration::from_secs(3600),
             reserve: 0.0,
             may_wait,
+            floor: 0.0,
         };
         let facts = CallFacts {
             id: CallId(1),

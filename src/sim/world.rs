@@ -3,6 +3,8 @@
 //! The world does what sockets, timers and clients do for a live router, and nothing else. Every decision is taken by
 //! [`Call`] and [`Fleet`].
 
+mod turns;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -68,10 +70,10 @@ enum Entry {
     Fault(u32),
     Pools(Due),
     Alarm(u32),
-    /// The timer of the call at that place among those that wait.
-    Wake(u64),
-    /// The fleet has changed: calls that wait may go now.
-    Ask,
+    /// The timer of that wait of the call.
+    Wake(u32, u64),
+    /// It is that call's turn to look, in that wait of it.
+    Turn(u32, u64),
     Tick,
 }
 
@@ -82,10 +84,10 @@ struct Play {
     flight: Option<FlightId>,
     /// The earliest alarm on the agenda.
     alarm: Instant,
-    /// Its place in the line of those that wait.
-    place: Option<u64>,
-    /// The fleet's generation at its last step.
-    seen: u64,
+    /// The number of its wait, while it waits.
+    wait: Option<u64>,
+    /// It was told that it is its turn, and that is still on the agenda.
+    rung: bool,
 }
 
 /// See the module.
@@ -102,12 +104,10 @@ pub struct World<'a> {
     /// The call of every flight.
     riders: Vec<u32>,
     open: usize,
-    /// In the order in which they began to wait, or were last asked: the order in which a live router wakes them.
-    waiting: BTreeMap<u64, u32>,
-    /// Places in that line dealt so far.
-    places: u64,
-    /// The fleet's generation when the waiting calls were last asked.
-    asked: u64,
+    /// Those that wait, by what the fleet calls them.
+    waiting: BTreeMap<CallId, u32>,
+    /// Waits so far.
+    waits: u64,
     recorder: Recorder,
     closed: &'a mut dyn FnMut(&CallFacts, &Record),
     due: Vec<(Instant, Due)>,
@@ -160,8 +160,7 @@ impl<'a> World<'a> {
             riders: Vec::new(),
             open: 0,
             waiting: BTreeMap::new(),
-            places: 0,
-            asked: 0,
+            waits: 0,
             recorder: Recorder::new(&setup.catalog, end, setup.start),
             closed,
             due: Vec::new(),
@@ -221,8 +220,8 @@ impl<'a> World<'a> {
             call: Call::new(facts, self.seed),
             flight: None,
             alarm: Instant::NEVER,
-            place: None,
-            seen: 0,
+            wait: None,
+            rung: false,
         }));
         self.open += 1;
         self.feed(i, Event::Start, now);
@@ -262,9 +261,9 @@ impl<'a> World<'a> {
             }
             Entry::Pools(due) => self.pools_happen(due, now),
             Entry::Alarm(i) => self.alarm(i, now),
-            Entry::Wake(place) => {
-                // If it was asked since, it has another place and another timer.
-                if let Some(i) = self.waiting.get(&place).copied() {
+            Entry::Wake(i, wait) => {
+                // If it has looked since, it has another timer.
+                if self.plays[i as usize].as_ref().is_some_and(|p| p.wait == Some(wait)) {
                     self.feed(i, Event::Tick, now);
                 }
             }
@@ -273,7 +272,12 @@ impl<'a> World<'a> {
                 self.recorder.passed(&self.pools, now);
                 self.put(at + TICK, Entry::Tick);
             }
-            Entry::Ask => self.ask(now),
+            Entry::Turn(i, wait) => {
+                if let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.wait == Some(wait)) {
+                    play.rung = false;
+                    self.take_turn(i, now);
+                }
+            }
             Entry::Fault(i) => self.strike(i, now),
         }
         self.settle(now);
@@ -337,7 +341,7 @@ impl<'a> World<'a> {
     fn alarm(&mut self, i: u32, now: Now) {
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         play.alarm = Instant::NEVER;
-        if play.place.is_some() {
+        if play.wait.is_some() {
             return;
         }
         if play.call.committed()
@@ -354,7 +358,7 @@ impl<'a> World<'a> {
     }
 
     fn set_alarm(&mut self, i: u32) {
-        let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.place.is_none()) else { return };
+        let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.wait.is_none()) else { return };
         let at = timer(play.call.wake_at());
         if at < play.alarm {
             play.alarm = at;
@@ -366,23 +370,16 @@ impl<'a> World<'a> {
     fn feed(&mut self, i: u32, event: Event, now: Now) {
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         let step = play.call.on(event, &mut self.fleet, &self.setup.catalog, now);
-        play.seen = self.fleet.generation();
         let _told_to_nobody = play.call.take_transitions();
         if !matches!(step, Step::Continue | Step::Commit)
             && let Some(flight) = play.flight.take()
         {
             self.pools.forget(flight, now.mono, &mut self.due);
         }
-        if let Some(place) = play.place.take() {
-            self.waiting.remove(&place);
+        if self.waits_on(i, &step) {
+            return self.call_up(Some(i), now);
         }
-        if matches!(step, Step::Wait) {
-            self.places += 1;
-            play.place = Some(self.places);
-            self.waiting.insert(self.places, i);
-            let at = timer(play.call.wake_at());
-            return self.put(at, Entry::Wake(self.places));
-        }
+        self.call_up(None, now);
         match step {
             Step::Continue | Step::Commit | Step::Wait => {}
             Step::Send(send) => self.send(i, &send, now),
@@ -439,26 +436,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Asks those that wait again, but for those that knew.
-    fn ask(&mut self, now: Now) {
-        let waiting: Vec<u32> = self.waiting.values().copied().collect();
-        for i in waiting {
-            let play = self.plays[i as usize].as_deref();
-            if play.is_some_and(|p| p.place.is_some() && p.seen != self.fleet.generation()) {
-                self.feed(i, Event::Tick, now);
-            }
-        }
-    }
-
-    /// Puts what the pools want to be woken for on the agenda, and the waiting calls, if asking them again may help: after
-    /// whatever else is due at this moment already, as a live router does.
+    /// Puts what the pools want to be woken for on the agenda, and the call whose turn it is.
     fn settle(&mut self, now: Now) {
-        if self.asked != self.fleet.generation() {
-            self.asked = self.fleet.generation();
-            if !self.waiting.is_empty() {
-                self.put(now.mono, Entry::Ask);
-            }
-        }
+        self.call_up(None, now);
         let mut due = std::mem::take(&mut self.due);
         for (at, what) in due.drain(..) {
             self.put(at, Entry::Pools(what));

@@ -51,6 +51,7 @@ fn catalog() -> Catalog {
             deadline: Duration::from_secs(60),
             reserve: 0.0,
             may_wait: false,
+            floor: 0.0,
         }],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),

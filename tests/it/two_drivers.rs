@@ -84,8 +84,13 @@ async fn through_flow() -> BTreeMap<u64, String> {
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Due {
     Start,
-    Script { attempt: u32, line: usize },
+    Script {
+        attempt: u32,
+        line: usize,
+    },
     Alarm,
+    /// It is its turn to look.
+    Turn,
 }
 
 /// A call as the queue plays it.
@@ -120,6 +125,9 @@ fn through_queue() -> BTreeMap<u64, String> {
         if played.call.closed() {
             continue;
         }
+        if due == Due::Turn && !fleet.is_called(played.call.facts().id) {
+            continue;
+        }
         let event = match happens(played, &due, at) {
             Happens::Nothing => continue,
             Happens::GoesOn => None,
@@ -138,10 +146,16 @@ fn through_queue() -> BTreeMap<u64, String> {
                     queue_line(&mut queue, played, i, at, line + 1);
                 }
             }
-            Step::Close(Close::Answered | Close::Refused(_) | Close::Broken { .. } | Close::Gone) => continue,
+            Step::Close(Close::Answered | Close::Refused(_) | Close::Broken { .. } | Close::Gone) => {}
+        }
+        if let Some(called) = fleet.call_up().and_then(|id| ids.iter().position(|i| *i == id.0)) {
+            queue.push(Reverse((at, called as u64, Due::Turn)));
+        }
+        if calls[&i].call.closed() {
+            continue;
         }
         // Timers of tokio are due at whole milliseconds, rounded up.
-        let alarm = Instant::from_nanos(played.call.wake_at().as_nanos().div_ceil(1_000_000) * 1_000_000);
+        let alarm = Instant::from_nanos(calls[&i].call.wake_at().as_nanos().div_ceil(1_000_000) * 1_000_000);
         queue.push(Reverse((alarm, i, Due::Alarm)));
     }
     ids.iter().enumerate().map(|(i, id)| (*id, format!("{:?}", calls[&(i as u64)].call.record()))).collect()
@@ -159,6 +173,7 @@ enum Happens {
 fn happens(played: &mut Played, due: &Due, at: Instant) -> Happens {
     let (attempt, line) = match due {
         Due::Start => return Happens::Event(Event::Start),
+        Due::Turn => return Happens::Event(Event::Tick),
         Due::Alarm if played.call.wake_at() <= at => return Happens::Event(Event::Tick),
         Due::Alarm => return Happens::Nothing,
         Due::Script { attempt, line } => (*attempt, *line),

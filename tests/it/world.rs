@@ -64,6 +64,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         deadline: Duration::from_secs(60),
         reserve: 0.0,
         may_wait,
+        floor: 0.0,
     };
     Arc::new(Catalog {
         pools: vec![pool(0, Tenure::Owned), pool(1, Tenure::Metered), pool(2, Tenure::Metered)],

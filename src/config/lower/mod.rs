@@ -100,14 +100,21 @@ fn usual_classes() -> Vec<Class> {
         deadline: CLASS_DEADLINE,
         reserve: 0.0,
         may_wait: false,
+        floor: FLOOR,
     };
     let secs = Duration::from_secs;
+    let (interactive, agent) = (class("interactive"), class("agent"));
+    let (watched, worked) = (Some(secs(1)), Some(secs(5)));
     vec![
-        Class { ttft_target: Some(secs(1)), miss_usd: 0.01, delay_usd_per_s: 0.002, ..class("interactive") },
-        Class { ttft_target: Some(secs(5)), delay_usd_per_s: 0.0002, deadline: secs(600), ..class("agent") },
+        Class { ttft_target: watched, miss_usd: 0.01, delay_usd_per_s: 0.002, floor: 0.25, ..interactive },
+        Class { ttft_target: worked, delay_usd_per_s: 0.0002, deadline: secs(600), floor: 0.1, ..agent },
         Class { finish_target: Some(secs(900)), deadline: secs(3600), may_wait: true, ..class("background") },
     ]
 }
+
+/// The floor of a class that says nothing: one place in twenty keeps a night's work moving through a long day without
+/// anybody noticing that waits in front of it.
+const FLOOR: f64 = 0.05;
 
 /// What of a budget each class leaves to those above it, where nothing is said: most those that may wait, then those whose
 /// misses cost less than others'.
@@ -150,13 +157,28 @@ impl Lower<'_> {
         for class in classes {
             self.fresh(&mut seen, "class", &class.name);
         }
+        let rest = self.floor_of_the_rest(classes);
         let mut lowered: Vec<Class> =
-            classes.iter().take(CLASSES_MAX).map(|class| self.class(class)).collect();
+            classes.iter().take(CLASSES_MAX).map(|class| self.class(class, rest)).collect();
         reserve(&mut lowered, |i| classes[i].reserve.map(|share| share.0));
         lowered
     }
 
-    fn class(&mut self, class: &raw::Class) -> Class {
+    /// The floor of each class that names none: what the others leave, up to [`FLOOR`].
+    fn floor_of_the_rest(&mut self, classes: &[raw::Class]) -> f64 {
+        let floors = classes.iter().filter_map(|class| class.floor.as_ref());
+        let sum: f64 = floors.clone().map(|floor| floor.value.0).sum();
+        // A thousandth of a per cent is dust of decimal fractions.
+        if let Some(last) = floors.clone().next_back().filter(|_| sum > 1.0 + 1e-5) {
+            let message = format!("the floors of the classes add up to {sum:.2}: more than there is");
+            let problem = self.error(last.span.clone(), message);
+            problem.help = Some("lower some until they are at most 1 together".to_owned());
+        }
+        let rest = classes.len() - floors.count();
+        ((1.0 - sum).max(0.0) / rest.max(1) as f64).min(FLOOR)
+    }
+
+    fn class(&mut self, class: &raw::Class, rest: f64) -> Class {
         let deadline = class.deadline.as_ref().map_or(CLASS_DEADLINE, |d| d.value);
         let deadline_at = class.place.key("deadline");
         for (key, target) in [("first_token", &class.first_token), ("finish", &class.finish)] {
@@ -188,6 +210,7 @@ impl Lower<'_> {
             deadline,
             reserve: 0.0,
             may_wait: class.may_wait.unwrap_or(false),
+            floor: class.floor.as_ref().map_or(rest, |floor| floor.value.0),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::config::read::{At, unknown};
 use crate::config::settings::UpstreamSettings;
 use crate::discover::{self, DnsName};
 use crate::domain::{
-    Address, ContactWindow, EnginePrior, Grants, Pool, Quota, Reach, SaidGrants, Tenure, Timestamp,
+    Address, ContactWindow, EnginePrior, Grants, Growth, Pool, Quota, Reach, SaidGrants, Tenure, Timestamp,
 };
 use crate::engine;
 use crate::probe;
@@ -196,7 +196,22 @@ impl Lower<'_> {
                 Some(true) | None => SaidGrants::Heeded,
             },
             budget,
+            growth: raw.growth.as_ref().and_then(|growth| self.growth(growth)),
         }
+    }
+
+    fn growth(&mut self, raw: &raw::Growth) -> Option<Growth> {
+        // A tenth more may come at once: a factor below that would never let anything grow.
+        let grows = raw.factor.value.0 > 1.12;
+        if !grows || raw.every.value.is_zero() || raw.above.value == 0 {
+            let message =
+                "growth needs a factor above 1.12 and at most 100, and a time and a rate above zero";
+            let problem = self.error(raw.place.span.clone(), message);
+            problem.help =
+                Some("for example growth = { factor = 1.5, every = \"15m\", above = 1_000_000 }".to_owned());
+            return None;
+        }
+        Some(Growth { factor: raw.factor.value.0, every: raw.every.value, above: raw.above.value })
     }
 
     fn simulated(

@@ -7,7 +7,7 @@ use crate::config::quantity::spelt;
 use crate::config::raw;
 use crate::config::read::At;
 use crate::policy::Policy;
-use crate::{fleet, health, limit, policy};
+use crate::{fleet, health, limit, policy, queue};
 
 /// Longer waits than this are not settings of a router.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -24,6 +24,8 @@ pub(super) fn policy(file: &raw::File) -> Policy {
 impl Lower<'_> {
     pub(super) fn routing(&mut self, file: &raw::File) -> fleet::Settings {
         let usual = fleet::Settings::default();
+        let most = self.flow(file.limits.as_ref()).max_waiting;
+        let usual = fleet::Settings { queue: queue::Settings { most, ..usual.queue }, ..usual };
         let Some(raw) = &file.routing else { return usual };
         let choice = policy::Settings {
             policy: policy(file),

@@ -168,9 +168,10 @@ fn a_pool_with_long_answers_is_back_with_the_first_word_of_its_probe() {
     let mut probe = w.start(&facts, 6.5);
     let waiting = w.facts(6.5);
     assert!(matches!(w.decide(&waiting, &[], 6.5), Decision::Wait { .. }));
-    let before = w.fleet.generation();
+    w.fleet.join(&waiting, 1000.0);
+    assert_eq!(w.fleet.call_up(), None);
     assert_eq!(tos(&w.fleet.first_token(&facts, &mut probe, at(6.8))), ["slow_start"]);
-    assert!(w.fleet.generation() > before, "those that wait hear of it");
+    assert_eq!(w.fleet.call_up(), Some(waiting.id), "those that wait hear of it");
     assert_eq!(w.go(&waiting, 6.8).pool, OWN);
     // Minutes later: an end like any other, well or not.
     assert_eq!(w.end(&facts, probe, failed(FailureKind::Disconnected), 200.0).len(), 0);
@@ -221,16 +222,17 @@ fn with_nobody_else_calls_wait_for_the_probe_and_hear_of_its_end() {
     let facts = w.facts(6.5);
     let probe = w.start(&facts, 6.5);
     let waiting = w.facts(6.5);
-    let Decision::Wait { until, reason } = w.decide(&waiting, &[], 6.5) else { panic!() };
+    let Decision::Wait { until, reason, .. } = w.decide(&waiting, &[], 6.5) else { panic!() };
     assert_eq!(until, at(8.5).mono);
     assert!(reason.contains("another call is probing"), "{reason}");
     assert!(
         matches!(w.decide(&waiting, &[], 8.5), Decision::Shed(Refusal::NoPool { .. })),
         "one probe, always"
     );
-    let before = w.fleet.generation();
+    w.fleet.join(&waiting, 1000.0);
+    assert_eq!(w.fleet.call_up(), None);
     assert_eq!(w.end(&facts, probe, AttemptEnd::Cancelled, 9.0), []);
-    assert!(w.fleet.generation() > before);
+    assert_eq!(w.fleet.call_up(), Some(waiting.id));
     assert_eq!(w.go(&waiting, 9.0).pool, OWN);
 }
 
@@ -248,15 +250,17 @@ fn slow_start_does_not_refuse_when_there_is_nobody_else() {
 #[test]
 fn a_drained_pool_gets_nothing_until_it_is_resumed() {
     let mut w = World::new(catalog(), 1);
-    let before = w.fleet.generation();
+    let waiting = w.facts(0.0);
+    w.fleet.join(&waiting, 1000.0);
     assert_eq!(tos(&w.fleet.drain(OWN, at(0.0))), ["drained"]);
     assert_eq!(w.fleet.drain(OWN, at(0.0)), []);
     for _ in 0..50 {
         let facts = w.facts(0.0);
         assert_ne!(w.go(&facts, 0.0).pool, OWN);
     }
+    assert_eq!(w.fleet.call_up(), None);
     w.fleet.resume(OWN, at(0.0));
-    assert!(w.fleet.generation() > before);
+    assert_eq!(w.fleet.call_up(), Some(waiting.id));
     let facts = w.facts(60.0);
     assert_eq!(w.go(&facts, 60.0).pool, OWN);
 }
@@ -312,7 +316,7 @@ fn when_all_are_ejected_a_few_interactive_calls_still_try_and_background_waits()
     }
     assert_eq!(under_way.len(), 12);
     let background = CallFacts { class: BACKGROUND, ..w.facts(0.5) };
-    let Decision::Wait { until, reason } = w.decide(&background, &[], 0.5) else { panic!() };
+    let Decision::Wait { until, reason, .. } = w.decide(&background, &[], 0.5) else { panic!() };
     assert!(until > at(5.0).mono && until < at(6.1).mono && reason.contains("ejected"), "{reason}");
     // One success is enough to come back by slow start.
     let facts = w.facts(0.5);

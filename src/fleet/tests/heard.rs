@@ -25,7 +25,7 @@ fn a_provider_that_says_that_nothing_is_left_is_left_alone_until_something_is() 
     let only_cheap = CallFacts { hints: Hints { pools: vec!["cheap".into()], ..Hints::default() }, ..facts };
     assert_eq!(w.go(&only_cheap, 1.0).pool, CHEAP, "no report changes nothing");
     w.fleet.heard(&ticket, &said(60, 0), at(1.0));
-    let Decision::Wait { until, reason } = w.decide(&only_cheap, &[], 1.0) else { panic!() };
+    let Decision::Wait { until, reason, .. } = w.decide(&only_cheap, &[], 1.0) else { panic!() };
     assert!((until.as_secs_f64() - 2.0).abs() < 1e-6, "{until:?}");
     assert!(reason.contains("used up"), "{reason}");
     assert_eq!(w.go(&only_cheap, 2.1).pool, CHEAP);

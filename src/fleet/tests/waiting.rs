@@ -24,7 +24,7 @@ fn interactive_calls_wait_for_a_short_cooldown_only() {
     let facts = w.facts(0.0);
     let t = w.start(&facts, 0.0);
     w.end(&facts, t, limited(Some(1)), 0.0);
-    let Decision::Wait { until, reason } = w.decide(&facts, &[], 0.1) else { panic!() };
+    let Decision::Wait { until, reason, .. } = w.decide(&facts, &[], 0.1) else { panic!() };
     assert!(until >= at(1.0).mono && until <= at(1.5).mono, "{until:?}");
     assert!(reason.starts_with("own: cooling down for"), "{reason}");
 
@@ -60,9 +60,10 @@ fn a_full_pool_is_waited_for_and_the_freed_place_is_told() {
     let Decision::Wait { until, .. } = w.decide(&facts, &[], 0.5) else { panic!() };
     assert_eq!(until, at(2.0).mono);
     assert!(matches!(w.decide(&facts, &[], 2.0), Decision::Shed(Refusal::Overloaded { .. })));
-    let before = w.fleet.generation();
+    w.fleet.join(&facts, 1000.0);
+    assert_eq!(w.fleet.call_up(), None);
     w.end(&facts, t, ok(10, 10), 1.0);
-    assert!(w.fleet.generation() > before);
+    assert_eq!(w.fleet.call_up(), Some(facts.id));
     assert_eq!(w.go(&facts, 1.0).pool, OWN);
 }
 
@@ -80,7 +81,7 @@ fn a_pool_out_of_contact_is_waited_for_by_those_who_may() {
     let Decision::Wait { until, .. } = w.decide(&facts, &[], 50.0) else { panic!() };
     assert_eq!(until, at(100.0).mono);
     // 256 tokens at 30 ms do not fit into the last five seconds.
-    let Decision::Wait { until, reason } = w.decide(&facts, &[], 15.0) else { panic!() };
+    let Decision::Wait { until, reason, .. } = w.decide(&facts, &[], 15.0) else { panic!() };
     assert_eq!(until, at(100.0).mono);
     assert!(reason.contains("contact for 5.0 s more"), "{reason}");
     let interactive = CallFacts { class: INTERACTIVE, ..facts };

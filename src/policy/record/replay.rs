@@ -213,9 +213,10 @@ fn class(record: &DecisionRecord) -> Class {
         miss_usd: class.miss_usd,
         delay_usd_per_s: class.second_usd,
         deadline: record.asked.deadline_ns.since(record.asked.arrived_ns),
-        // Who was kept from a budget is among the excluded.
+        // Who was kept from a budget is among the excluded, and a record is about one call, not about the line.
         reserve: 0.0,
         may_wait: class.may_wait,
+        floor: 0.0,
     }
 }
 

@@ -101,6 +101,7 @@ fn class(ttft: Option<u64>, finish: Option<u64>) -> Class {
         deadline: Duration::from_secs(120),
         reserve: 0.0,
         may_wait: false,
+        floor: 0.0,
     }
 }
 

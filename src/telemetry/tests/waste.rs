@@ -40,6 +40,7 @@ fn catalog() -> Catalog {
         deadline: Duration::from_secs(60),
         reserve: 0.0,
         may_wait: false,
+        floor: 0.0,
     };
     let offers = vec![OfferId(0), OfferId(1)];
     Catalog {

@@ -59,6 +59,7 @@ fn catalog() -> Arc<Catalog> {
         deadline: Duration::from_secs(60),
         reserve: 0.0,
         may_wait: false,
+        floor: 0.0,
     };
     Arc::new(Catalog {
         pools: vec![pool("owned", Tenure::Owned), pool("cloud", Tenure::Metered)],

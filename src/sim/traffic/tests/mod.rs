@@ -19,6 +19,7 @@ fn catalog() -> Catalog {
         deadline: Duration::from_secs(600),
         reserve: 0.0,
         may_wait: false,
+        floor: 0.0,
     };
     let model =
         |name: &str| Model { name: name.into(), aliases: vec![], kind: AskKind::Chat, offers: vec![] };

@@ -1,0 +1,69 @@
+//! The part of a call's life in which there is no place for it.
+
+use super::{Call, Close, Phase, Step};
+use crate::domain::{Duration, Instant, Now, Refusal};
+use crate::fleet::{Fleet, Turn};
+
+/// What a call waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    /// Time alone may make room then: the line hears of it. Never if it has heard.
+    news_at: Instant,
+    /// It looks by itself then.
+    look_at: Instant,
+    /// It is called up when there is room.
+    in_line: bool,
+}
+
+impl Wait {
+    /// When its timer is due.
+    pub(super) fn wake_at(&self) -> Instant {
+        self.news_at.min(self.look_at)
+    }
+}
+
+impl Call {
+    /// There was no place for it.
+    pub(super) fn wait(&mut self, until: Instant, turn: Turn, fleet: &mut Fleet, now: Now) -> Step {
+        let wait = match turn {
+            Turn::Alone => Wait { news_at: Instant::NEVER, look_at: until, in_line: false },
+            Turn::InLine { opens, look_at, tokens } => {
+                if !fleet.join(&self.facts, tokens) {
+                    return self.crowded(now);
+                }
+                Wait { news_at: opens, look_at, in_line: true }
+            }
+        };
+        self.phase = Phase::Waiting(wait);
+        Step::Wait
+    }
+
+    /// Its timer is due, or it was called up.
+    pub(super) fn tick_waiting(&mut self, fleet: &mut Fleet, now: Now) -> Step {
+        let Phase::Waiting(wait) = &mut self.phase else { return Step::Continue };
+        if now.mono >= wait.look_at || fleet.is_called(self.facts.id) {
+            return self.decide(fleet, now);
+        }
+        if now.mono >= wait.news_at {
+            fleet.time_came(&self.facts, wait.news_at, now);
+            wait.news_at = Instant::NEVER;
+        }
+        Step::Continue
+    }
+
+    /// It is among those that are called up.
+    pub(super) fn in_line(&self) -> bool {
+        matches!(&self.phase, Phase::Waiting(wait) if wait.in_line)
+    }
+
+    /// Too many wait already.
+    pub(super) fn crowded(&mut self, now: Now) -> Step {
+        let message = format!(
+            "too many calls wait already (for {})",
+            self.record.waited_for.as_deref().unwrap_or("a pool")
+        );
+        // The room empties as fast as calls are served; a few seconds is when it is worth another look.
+        let retry_after = Duration::from_secs(2);
+        self.close(Close::Refused(Refusal::Overloaded { retry_after, message }), now)
+    }
+}

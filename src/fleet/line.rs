@@ -1,0 +1,64 @@
+//! The line of calls that wait for room: who joins it, who is called up when, and what counts as room.
+
+use super::{Fleet, Transition};
+use crate::domain::{CallFacts, CallId, Instant, Now, PoolId};
+use crate::queue::Seat;
+
+impl Fleet {
+    /// The call has looked in vain and waits (on) for a place for so many tokens. False if too many do already.
+    pub fn join(&mut self, facts: &CallFacts, tokens: f64) -> bool {
+        self.line.join(&self.seat(facts), tokens)
+    }
+
+    /// The call was in line and has found its place.
+    pub fn granted(&mut self, facts: &CallFacts) {
+        self.line.granted(&self.seat(facts));
+    }
+
+    /// The call was in line and waits no more.
+    pub fn leave(&mut self, facts: &CallFacts) {
+        self.line.leave(&self.seat(facts));
+    }
+
+    /// The moment has come at which this call in line was told that time alone would make room.
+    pub fn time_came(&mut self, facts: &CallFacts, told: Instant, now: Now) {
+        self.line.time_came(facts.model, told, now.mono);
+    }
+
+    /// Is it this call's turn to look?
+    pub fn is_called(&self, call: CallId) -> bool {
+        self.line.is_called(call)
+    }
+
+    /// Whose turn it is to look, told once. A driver asks after every word to the fleet, and feeds the call that is
+    /// named a [`Tick`](crate::call::Event::Tick).
+    pub fn call_up(&mut self) -> Option<CallId> {
+        self.line.call_up()
+    }
+
+    /// How many calls wait for room.
+    pub fn in_line(&self) -> usize {
+        self.line.len()
+    }
+
+    /// There may be room in the pool where there was none.
+    pub(super) fn news(&mut self, pool: PoolId, now: Instant) {
+        self.generation += 1;
+        if self.line.is_empty() {
+            return;
+        }
+        for offer in self.pools.get(pool.index()).into_iter().flat_map(|p| &p.offers) {
+            self.line.news(self.catalog.offer(*offer).model, now);
+        }
+    }
+
+    pub(super) fn changed(&mut self, transitions: &[Transition], now: Now) {
+        for t in transitions.iter().filter(|t| matches!(t.to, "healthy" | "slow_start" | "probation")) {
+            self.news(t.pool, now.mono);
+        }
+    }
+
+    fn seat(&self, facts: &CallFacts) -> Seat {
+        Seat::of(facts, self.catalog.class(facts.class))
+    }
+}

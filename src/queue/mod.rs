@@ -1,0 +1,286 @@
+//! Calls that wait for room: who may look again first when some appears.
+//!
+//! Within a class the earliest due goes first (EDF: Liu and Layland 1973). Between classes the dearer one does, by what its
+//! misses cost, except that a class which got less than its floor of what was granted lately goes before all others
+//! (deficit round robin: Shreedhar and Varghese 1995, with floors for weights). When room appears somewhere ([`news`]),
+//! calls are called up one after another as long as they find a place; after a few in a row that could not use it, the
+//! rest stay asleep until the next news. So a freed place costs a few looks, however many wait.
+//!
+//! It does not know what room is, nor who has it: it only hears for which models there is news. It wakes nobody: it says
+//! whose turn it is. Shares between the tenants of a class, and newest-first for those that are late already, would
+//! find their place in `row`, which alone orders calls of a class.
+//!
+//! [`news`]: Queue::news
+
+mod row;
+
+use self::row::Row;
+pub use self::row::Seat;
+use crate::domain::{CallId, Catalog, ClassId, Instant, ModelId};
+
+/// What an operator may set.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Settings {
+    /// At most so many calls wait for room at once.
+    pub most: usize,
+    /// No class may take more than this share of them.
+    pub class_share: f64,
+    /// So many calls for a model in a row may look in vain before the rest are left alone until the next news.
+    pub vain: u8,
+}
+
+impl Default for Settings {
+    /// As many as `flow` lets wait. A quarter is kept from any one class, so that a flood of one does not shut the door on
+    /// the others. Eight looks are some tens of microseconds, and what eight calls in a row cannot use, the ninth is
+    /// unlikely to: it asks for the same model.
+    fn default() -> Self {
+        Self { most: 1_000, class_share: 0.75, vain: 8 }
+    }
+}
+
+/// A class that has got less than its floor may save up the claim to so many of the largest calls that wait. More would
+/// give it the house alone for a while after its pool comes back.
+const SAVED_MAX: f64 = 2.0;
+
+/// The calls of one class.
+#[derive(Clone, Debug)]
+struct Line {
+    /// Its share of what is granted, at least, while it has somebody waiting.
+    floor: f64,
+    /// What it may take before others because of that, in the unit of costs.
+    credit: f64,
+    waiting: usize,
+    /// By model.
+    rows: Vec<Row>,
+}
+
+/// What is going on about one model.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counter {
+    /// There may be room that nobody has looked at yet.
+    open: bool,
+    /// Calls in a row that looked in vain.
+    vain: u8,
+    /// News so far.
+    news: u64,
+    /// When the last came.
+    opened: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    settings: Settings,
+    /// By class id.
+    lines: Vec<Line>,
+    /// The dearest first.
+    order: Vec<ClassId>,
+    /// By model id.
+    counters: Vec<Counter>,
+    /// Models whose counter is open.
+    open: Vec<ModelId>,
+    /// Who was called up and has not looked yet.
+    called: Option<CallId>,
+    waiting: usize,
+    /// The largest cost of any that waits, or waited since the last time when nobody did.
+    largest: f64,
+}
+
+impl Queue {
+    /// Nobody waits.
+    pub fn new(catalog: &Catalog, settings: Settings) -> Self {
+        let line =
+            |floor| Line { floor, credit: 0.0, waiting: 0, rows: vec![Row::default(); catalog.models.len()] };
+        let mut order: Vec<ClassId> = (0..catalog.classes.len()).map(|i| ClassId(i as u8)).collect();
+        order.sort_by(|a, b| {
+            let (a, b) = (catalog.class(*a), catalog.class(*b));
+            let dear = b.miss_usd.total_cmp(&a.miss_usd);
+            dear.then(b.delay_usd_per_s.total_cmp(&a.delay_usd_per_s)).then(a.may_wait.cmp(&b.may_wait))
+        });
+        Self {
+            settings,
+            lines: catalog.classes.iter().map(|c| line(c.floor)).collect(),
+            order,
+            counters: vec![Counter::default(); catalog.models.len()],
+            open: Vec::new(),
+            called: None,
+            waiting: 0,
+            largest: 0.0,
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// Nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// A call that has just looked in vain waits (on). `cost` is what a place for it is worth, in the unit of all others:
+    /// its tokens. False if it may not: too many do already.
+    pub fn join(&mut self, seat: &Seat, cost: f64) -> bool {
+        let waits = self.row(seat).is_some_and(|row| row.has(seat));
+        if !waits && !self.has_room_for(seat.class) {
+            return false;
+        }
+        let Some(counter) = self.counters.get_mut(seat.model.index()) else { return false };
+        let news = counter.news;
+        let called = self.called == Some(seat.id);
+        if called {
+            self.called = None;
+            counter.vain = counter.vain.saturating_add(1);
+            if counter.vain >= self.settings.vain {
+                self.close(seat.model);
+            }
+        }
+        let Some(line) = self.lines.get_mut(seat.class.index()) else { return false };
+        let Some(row) = line.rows.get_mut(seat.model.index()) else { return false };
+        row.put(seat, cost, news);
+        if !waits {
+            line.waiting += 1;
+            self.waiting += 1;
+        }
+        self.largest = self.largest.max(cost);
+        true
+    }
+
+    /// The call has found a place.
+    pub fn granted(&mut self, seat: &Seat) {
+        let Some(cost) = self.row(seat).and_then(|row| row.cost(seat)) else { return };
+        let most = SAVED_MAX * self.largest;
+        for line in self.lines.iter_mut().filter(|line| line.waiting > 0) {
+            line.credit = (line.credit + line.floor * cost).min(most);
+        }
+        if let Some(line) = self.lines.get_mut(seat.class.index()) {
+            // What it took beyond its floor when nobody else had a claim is no debt.
+            line.credit = (line.credit - cost).max(0.0);
+        }
+        if let Some(counter) = self.counters.get_mut(seat.model.index()) {
+            counter.vain = 0;
+        }
+        self.leave(seat);
+    }
+
+    /// The call waits no more, for whatever reason.
+    pub fn leave(&mut self, seat: &Seat) {
+        if self.called == Some(seat.id) {
+            self.called = None;
+        }
+        let Some(line) = self.lines.get_mut(seat.class.index()) else { return };
+        if line.rows.get_mut(seat.model.index()).is_none_or(|row| !row.remove(seat)) {
+            return;
+        }
+        line.waiting -= 1;
+        self.waiting -= 1;
+        if line.waiting == 0 {
+            line.credit = 0.0;
+        }
+        if self.waiting == 0 {
+            self.largest = 0.0;
+        }
+    }
+
+    /// There may be room for calls of the model, whoever looked before.
+    pub fn news(&mut self, model: ModelId, now: Instant) {
+        let Some(counter) = self.counters.get_mut(model.index()).filter(|_| self.waiting > 0) else { return };
+        counter.news += 1;
+        counter.vain = 0;
+        counter.opened = Some(now);
+        // Who was called up for less may not be the one whose turn it is now.
+        self.called = None;
+        if !counter.open {
+            counter.open = true;
+            self.open.push(model);
+        }
+        for row in self.lines.iter_mut().filter_map(|line| line.rows.get_mut(model.index())) {
+            row.restart();
+        }
+    }
+
+    /// The moment has come at which a call of the model was told that time alone would make room. News, unless somebody
+    /// looked since.
+    pub fn time_came(&mut self, model: ModelId, told: Instant, now: Instant) {
+        let opened = self.counters.get(model.index()).and_then(|counter| counter.opened);
+        if opened.is_none_or(|opened| opened < told) {
+            self.news(model, now);
+        }
+    }
+
+    /// Is it this call's turn to look?
+    pub fn is_called(&self, call: CallId) -> bool {
+        self.called == Some(call)
+    }
+
+    /// Whose turn it is to look now, if it is anybody's that does not know yet. Nobody's while the one called up before
+    /// has not looked (or left). Later news may take a turn back, and give it again.
+    pub fn call_up(&mut self) -> Option<CallId> {
+        if self.open.is_empty() || self.called.is_some() {
+            return None;
+        }
+        let call = self.choose();
+        self.called = call;
+        if call.is_none() {
+            // All have looked.
+            while let Some(model) = self.open.last().copied() {
+                self.close(model);
+            }
+        }
+        call
+    }
+
+    /// The first of the class with the largest claim, or else of the dearest class.
+    fn choose(&mut self) -> Option<CallId> {
+        let mut claimed: Option<(f64, CallId)> = None;
+        let mut dearest = None;
+        for class in self.order.iter().copied() {
+            let Some(line) = self.lines.get_mut(class.index()).filter(|line| line.waiting > 0) else {
+                continue;
+            };
+            let Some((seat, cost)) = first(line, &self.open, &self.counters) else { continue };
+            let left = line.credit - cost;
+            if line.floor > 0.0 && left >= 0.0 && claimed.is_none_or(|(most, _)| left > most) {
+                claimed = Some((left, seat));
+            }
+            dearest = dearest.or(Some(seat));
+        }
+        claimed.map(|(_, seat)| seat).or(dearest)
+    }
+
+    fn close(&mut self, model: ModelId) {
+        self.open.retain(|m| *m != model);
+        if let Some(counter) = self.counters.get_mut(model.index()) {
+            counter.open = false;
+        }
+    }
+
+    fn has_room_for(&self, class: ClassId) -> bool {
+        let most = self.settings.class_share * self.settings.most as f64;
+        let here = self.lines.get(class.index()).map_or(0, |line| line.waiting);
+        self.waiting < self.settings.most && (here as f64) < most
+    }
+
+    fn row(&self, seat: &Seat) -> Option<&Row> {
+        self.lines.get(seat.class.index())?.rows.get(seat.model.index())
+    }
+}
+
+/// The earliest due in the class of those that have not looked since the news, and its cost.
+fn first(line: &mut Line, open: &[ModelId], counters: &[Counter]) -> Option<(CallId, f64)> {
+    let mut first: Option<(row::Turn, f64)> = None;
+    for model in open {
+        let news = counters.get(model.index()).map_or(0, |counter| counter.news);
+        let Some((turn, cost)) = line.rows.get_mut(model.index()).and_then(|row| row.next(news)) else {
+            continue;
+        };
+        if first.is_none_or(|(earliest, _)| turn < earliest) {
+            first = Some((turn, cost));
+        }
+    }
+    first.map(|(turn, cost)| (turn.id, cost))
+}
+
+#[cfg(test)]
+mod tests;
