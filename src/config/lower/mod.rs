@@ -2,6 +2,7 @@
 //! that a single value cannot tell. Goes on after a mistake, like the reader.
 
 mod doors;
+mod grants;
 mod offers;
 mod pools;
 mod routing;

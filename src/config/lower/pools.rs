@@ -14,9 +14,7 @@ use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
 use crate::config::settings::UpstreamSettings;
 use crate::discover::{self, DnsName};
-use crate::domain::{
-    Address, ContactWindow, EnginePrior, Grants, Growth, Pool, Quota, Reach, SaidGrants, Tenure, Timestamp,
-};
+use crate::domain::{Address, ContactWindow, EnginePrior, Grants, Pool, Reach, Tenure, Timestamp};
 use crate::engine;
 use crate::probe;
 use crate::upstream::{grpc, openai, simulated};
@@ -171,47 +169,6 @@ impl Lower<'_> {
             return None;
         }
         Some(ContactWindow { period, length, anchor: raw.anchor.unwrap_or(Timestamp::from_millis(0)) })
-    }
-
-    fn grants(&mut self, raw: Option<&raw::Grants>) -> Grants {
-        let Some(raw) = raw else { return Grants::default() };
-        let quota = raw.quota.as_ref().and_then(|q| {
-            if q.every.value.is_zero() || q.tokens.value == 0 {
-                let problem =
-                    self.error(q.place.span.clone(), "a quota needs tokens and a window above zero");
-                problem.help = Some("for example quota = { tokens = 10_000_000, every = \"5h\" }".to_owned());
-                return None;
-            }
-            let anchor = q.anchor.unwrap_or(Timestamp::from_millis(0));
-            Some(Quota { tokens: q.tokens.value.into(), every: q.every.value, anchor })
-        });
-        let budget = raw.budget.as_ref().and_then(|b| self.budget(b));
-        let mut rate = |n: Option<&At<u32>>| n.map(|n| self.at_least_one(Some(n), n.value));
-        Grants {
-            requests_per_minute: rate(raw.requests_per_minute.as_ref()),
-            tokens_per_minute: rate(raw.tokens_per_minute.as_ref()),
-            quota,
-            said: match raw.from_headers {
-                Some(false) => SaidGrants::Ignored,
-                Some(true) | None => SaidGrants::Heeded,
-            },
-            budget,
-            growth: raw.growth.as_ref().and_then(|growth| self.growth(growth)),
-        }
-    }
-
-    fn growth(&mut self, raw: &raw::Growth) -> Option<Growth> {
-        // A tenth more may come at once: a factor below that would never let anything grow.
-        let grows = raw.factor.value.0 > 1.12;
-        if !grows || raw.every.value.is_zero() || raw.above.value == 0 {
-            let message =
-                "growth needs a factor above 1.12 and at most 100, and a time and a rate above zero";
-            let problem = self.error(raw.place.span.clone(), message);
-            problem.help =
-                Some("for example growth = { factor = 1.5, every = \"15m\", above = 1_000_000 }".to_owned());
-            return None;
-        }
-        Some(Growth { factor: raw.factor.value.0, every: raw.every.value, above: raw.above.value })
     }
 
     fn simulated(

@@ -5,7 +5,7 @@ use super::pools::tenure;
 use crate::config::raw::{self, Day};
 use crate::config::read::{At, unknown};
 use crate::config::values::{TimeOfDay, Within};
-use crate::domain::{Budget, Hours, Lease, Power, Tenure, Timestamp, Timetable, Usd};
+use crate::domain::{Hours, Lease, Power, Tenure, Timetable};
 use crate::engine::power::{SERVERS, server};
 
 /// From idle to full, a full batch that decodes takes this share: see the servers that are known.
@@ -15,18 +15,6 @@ const DECODE_SHARE: f64 = 0.33;
 const HOURS_MAX: usize = 64;
 
 impl Lower<'_> {
-    /// Dollars a window.
-    pub(super) fn budget(&mut self, raw: &raw::Budget) -> Option<Budget> {
-        if raw.every.value.is_zero() || raw.usd.value.0 <= 0.0 {
-            let problem =
-                self.error(raw.place.span.clone(), "a budget needs dollars and a window above zero");
-            problem.help = Some("for example budget = { usd = 200, every = \"1d\" }".to_owned());
-            return None;
-        }
-        let anchor = raw.anchor.unwrap_or(Timestamp::from_millis(0));
-        Some(Budget { usd: Usd::from_dollars(raw.usd.value.0), every: raw.every.value, anchor })
-    }
-
     /// From when to when a pool is ours.
     pub(super) fn lease(&mut self, pool: &raw::Pool) -> Option<Lease> {
         let raw = pool.lease.as_ref()?;
