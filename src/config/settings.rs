@@ -121,6 +121,10 @@ pub struct Simulate {
     pub mix: Vec<(ClassId, f64)>,
     /// Mean demand over what the owned pools can do; absent leaves the pools as large as they are.
     pub load: Option<f64>,
+    /// Routers side by side; none at all is one.
+    pub routers: u16,
+    /// How often engines of owned pools tell them how busy they are; absent is never.
+    pub told_every: Option<Duration>,
     /// What happens to pools, in the order of the file.
     pub events: Vec<SimulateEvent>,
 }

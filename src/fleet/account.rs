@@ -39,7 +39,10 @@ impl Fleet {
                     lane.sent();
                 }
                 let endpoints = f64::from(pool.present.max(1));
-                pool.backlog.add(dispatch.lane_s, stretch, endpoints, now.mono);
+                if !self.settings.choice.hearsay_only {
+                    pool.backlog.add(dispatch.lane_s, stretch, endpoints, now.mono);
+                }
+                pool.prefills(dispatch.lane_s, &self.settings.estimate);
                 pool.busier(at, stretch, now.mono);
             }
         }
@@ -115,7 +118,7 @@ impl Fleet {
     fn prefilled(&mut self, ticket: &Ticket) {
         let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) else { return };
         if let Some(e) = pool.endpoint_mut(ticket.dispatch.endpoint) {
-            e.load.backlog.done(ticket.dispatch.lane_s);
+            e.load.prefilled(ticket.dispatch.lane_s);
             pool.backlog.done(ticket.dispatch.lane_s);
         }
     }

@@ -34,11 +34,15 @@ impl Fleet {
         let Some(state) = self.pools.get_mut(pool.index()) else { return };
         let stretch = state.offers.first().and_then(|o| self.offers.get(o.index()));
         let stretch = stretch.map_or(1.0, |o| o.read(&self.settings, now).stretch);
+        let prefill_s = state.prefill_s;
         let Some(e) = state.endpoint_mut(endpoint) else { return };
         e.report = Some((load, now.mono));
         let before = e.load.others();
         let known = load.running.unwrap_or(0).saturating_add(load.waiting.unwrap_or(0));
-        let calls = f64::from(known.saturating_sub(e.load.in_flight));
+        let (own, own_unheard) = e.load.own();
+        let calls = f64::from(known.saturating_sub(own));
+        // Prompts of others are taken to be as long as this router's own.
+        let queued_s = f64::from(load.waiting.unwrap_or(0).saturating_sub(own_unheard)) * prefill_s;
         let calls = match (load.running, load.waiting) {
             (Some(_), _) => calls,
             // Those that wait are not all that are there: what was known of the others stands.
@@ -46,7 +50,7 @@ impl Fleet {
         };
         let full =
             load.kv_permille.map_or(before.is_some_and(|b| b.full(now.mono)), |kv| kv > KV_FULL_PERMILLE);
-        e.load.hear(Others { calls, full, at: now.mono });
+        e.load.hear(Others { calls, queued_s, full, at: now.mono });
         state.count_others(now.mono);
         state.look_for_best(stretch, now.mono);
     }

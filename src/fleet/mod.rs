@@ -73,7 +73,10 @@ pub struct Fleet {
 impl Fleet {
     /// All pools healthy and unknown, no endpoints yet.
     pub fn new(catalog: Arc<Catalog>, settings: Settings, now: Now) -> Self {
-        let pools = PoolState::of(&catalog, &settings.estimate, now);
+        let mut pools = PoolState::of(&catalog, &settings.estimate, now);
+        if settings.choice.hearsay_only {
+            pools.iter_mut().for_each(PoolState::believe_hearsay_only);
+        }
         let limited = pools.iter().any(|p| !p.granted.boundless());
         let offers = OfferState::of(&catalog, &settings, now.mono);
         let outputs = vec![
@@ -117,7 +120,7 @@ impl Fleet {
             if !state.endpoints.iter().any(|e| e.address == *address) {
                 let id = EndpointId(self.next_endpoint);
                 self.next_endpoint = self.next_endpoint.wrapping_add(1);
-                state.endpoints.push(Endpoint::new(id, Arc::clone(address), state.offers.len()));
+                state.add(id, address);
             }
         }
         state.tidy();

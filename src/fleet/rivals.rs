@@ -106,8 +106,8 @@ impl Fleet {
             let uncached_tokens = work_s / token_s;
             let spot = Spot {
                 id: e.id,
-                in_flight: e.load.in_flight,
-                queued_tokens: e.load.backlog.work_s / token_s,
+                in_flight: e.load.calls(job.now).round() as u32,
+                queued_tokens: e.load.queued_s(job.now) / token_s,
                 wait_s: e.load.wait_s(job.stretch, job.slots, job.hold_s, job.now),
                 prefill_s: work_s * job.stretch * e.load.pace(job.now),
                 uncached_tokens,

@@ -32,6 +32,8 @@ pub(super) struct PoolState {
     /// Its failure domain, as a number.
     pub(super) domain: u16,
     pub(super) owned: bool,
+    /// See [`policy::Settings`](crate::policy::Settings).
+    hearsay_only: bool,
     pub(super) slots: f64,
     /// Its offers, in order of their ids: the lanes of its endpoints.
     pub(super) offers: Vec<OfferId>,
@@ -50,6 +52,9 @@ pub(super) struct PoolState {
     /// Seconds that a call holds its slot, and what comes of it.
     hold: Mean,
     pub(super) hold_s: f64,
+    /// Nominal seconds of prefill of a call, on average.
+    prefill: Mean,
+    pub(super) prefill_s: f64,
     pub(super) served: u64,
     pub(super) failed: u64,
 }
@@ -124,6 +129,7 @@ impl PoolState {
             demand: lasts(&pool.grants).then(|| Box::new(DayProfile::new(now.wall))),
             domain: domain(&pool.failure_domain),
             owned: pool.tenure == Tenure::Owned,
+            hearsay_only: false,
             slots: f64::from(pool.engine_prior.slots.max(1)),
             offers: offers(PoolId(i as u16)),
             endpoints: Vec::new(),
@@ -134,6 +140,8 @@ impl PoolState {
             best: 0,
             hold: Mean::new(pool.engine_prior.tpot_s * settings.output_prior, settings.mean_samples),
             hold_s: pool.engine_prior.tpot_s * settings.output_prior,
+            prefill: Mean::new(pool.engine_prior.ttft_base_s, settings.mean_samples),
+            prefill_s: pool.engine_prior.ttft_base_s,
             served: 0,
             failed: 0,
         };
@@ -151,6 +159,20 @@ impl PoolState {
 
     pub(super) fn position(&self, id: EndpointId) -> Option<usize> {
         self.endpoints.binary_search_by_key(&id, |e| e.id).ok()
+    }
+
+    /// A new endpoint joins.
+    pub(super) fn add(&mut self, id: EndpointId, address: &Arc<Address>) {
+        let mut endpoint = Endpoint::new(id, Arc::clone(address), self.offers.len());
+        if self.hearsay_only {
+            endpoint.load = Load::HEARSAY;
+        }
+        self.endpoints.push(endpoint);
+    }
+
+    /// From now on only what endpoints say of their load counts.
+    pub(super) const fn believe_hearsay_only(&mut self) {
+        self.hearsay_only = true;
     }
 
     /// Removes endpoints that have left and whose last call is over.
@@ -232,6 +254,12 @@ impl PoolState {
         self.savings.per_call() * request + self.savings.per_token() * tokens * token
     }
 
+    /// A call with so much prefill, in nominal seconds, was sent.
+    pub(super) fn prefills(&mut self, seconds: f64, settings: &estimate::Settings) {
+        self.prefill.observe(seconds);
+        self.prefill_s = self.prefill.value(1.0, settings);
+    }
+
     /// A call held its slot for that long.
     pub(super) fn held(&mut self, seconds: f64, settings: &estimate::Settings) {
         self.hold.observe(seconds);
@@ -277,25 +305,34 @@ impl PoolState {
 
     /// Adds up what others do at its endpoints. A full one has no slot left.
     pub(super) fn count_others(&mut self, now: Instant) {
-        let calls = |e: &Endpoint| {
-            let others = e.load.others()?;
-            let left = if others.full(now) { self.slots - f64::from(e.load.in_flight) } else { 0.0 };
-            Some(others.calls(now).max(left))
-        };
-        let calls = self.endpoints.iter().filter(|e| !e.leaving).filter_map(calls).sum();
-        self.others = Some(Others { calls, full: false, at: now });
+        let (mut calls, mut queued_s) = (0.0, 0.0);
+        for e in self.endpoints.iter().filter(|e| !e.leaving) {
+            if let Some(others) = e.load.others() {
+                let left = if others.full(now) { self.slots - f64::from(e.load.own().0) } else { 0.0 };
+                calls += others.calls(now).max(left);
+                queued_s += others.queued_s(now);
+            }
+        }
+        self.others = Some(Others { calls, queued_s, full: false, at: now });
+    }
+
+    /// Own calls under way that count.
+    pub(super) const fn own_calls(&self) -> u32 {
+        if self.hearsay_only { 0 } else { self.in_flight.count() }
     }
 
     /// How congested it is: slots, or the pool's own limit if that is reached sooner, and prefill queued.
     pub(super) fn congestion(&self, stretch: f64, now: Instant) -> Congestion {
         let endpoints = f64::from(self.present.max(1));
         let most = self.in_flight.limit().map_or(f64::INFINITY, |max| f64::from(max.max(1)));
-        let (own, slots) = (f64::from(self.in_flight.count()), self.slots * endpoints);
+        let (own, slots) = (f64::from(self.own_calls()), self.slots * endpoints);
         let mut used = own / slots.min(most);
+        let mut backlog_s = self.backlog.seconds(stretch, endpoints, now);
         if let Some(others) = &self.others {
             used = used.max((own + others.calls(now)) / slots);
+            backlog_s += others.queued_s(now) * stretch;
         }
-        Congestion { slots: used, backlog_s: self.backlog.seconds(stretch, endpoints, now) / endpoints }
+        Congestion { slots: used, backlog_s: backlog_s / endpoints }
     }
 
     /// What its capacity is worth now; a metered pool has none.

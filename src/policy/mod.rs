@@ -95,6 +95,8 @@ pub struct Settings {
     pub shadow: shadow::Settings,
     /// How calls that may wait wait for better prices.
     pub defer: defer::Settings,
+    /// Load counts as it is reported, without what was sent since: for comparisons. A pool that reports nothing seems idle.
+    pub hearsay_only: bool,
     /// A second of prefill blocks all slots of an endpoint: it is worth so many slot-seconds.
     pub prefill_weight: f64,
     /// A first token is waited for at least this long before the try is given up.
@@ -117,6 +119,7 @@ impl Default for Settings {
             next_turn: 0.5,
             shadow: shadow::Settings::default(),
             defer: defer::Settings::default(),
+            hearsay_only: false,
             prefill_weight: 30.0,
             first_token_min: Duration::from_secs(2),
             first_token_p99s: 3.0,

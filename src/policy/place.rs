@@ -11,6 +11,8 @@ use crate::domain::Instant;
 pub struct Load {
     /// Calls under way.
     pub in_flight: u32,
+    /// Of those, calls of which nothing was heard yet.
+    pub unheard: u32,
     /// Prefill sent and not done.
     pub backlog: Backlog,
     /// How much slower than its pool it was when last seen; 1 is as fast.
@@ -19,6 +21,9 @@ pub struct Load {
     seen: Instant,
     /// What others do there, where it says so.
     others: Option<Others>,
+    /// Only what it says counts, of own calls too: what is left of a router that does not correct what it is told by what it
+    /// has done since. For comparisons.
+    hearsay_only: bool,
 }
 
 /// What an engine said of calls that are not this router's. News of them fades in a straight line and is forgotten after
@@ -27,6 +32,8 @@ pub struct Load {
 pub struct Others {
     /// Their calls.
     pub calls: f64,
+    /// Nominal seconds of prefill that are queued for them.
+    pub queued_s: f64,
     /// Its KV cache is as good as full: it takes no more at once than it has.
     pub full: bool,
     /// When it said so.
@@ -36,7 +43,16 @@ pub struct Others {
 impl Others {
     /// Their calls, as far as the news is still good for anything.
     pub fn calls(&self, now: Instant) -> f64 {
-        self.calls * (1.0 - now.secs_since(self.at) / STALE_S).max(0.0)
+        self.calls * self.worth(now)
+    }
+
+    /// Their queued prefill, in nominal seconds.
+    pub fn queued_s(&self, now: Instant) -> f64 {
+        self.queued_s * self.worth(now)
+    }
+
+    fn worth(&self, now: Instant) -> f64 {
+        (1.0 - now.secs_since(self.at) / STALE_S).max(0.0)
     }
 
     /// It is full, as far as is known.
@@ -139,8 +155,28 @@ fn slot_wait_s(n: f64, slots: f64, hold_s: f64) -> f64 {
 
 impl Load {
     /// Nothing known, nothing sent.
-    pub const IDLE: Self =
-        Self { in_flight: 0, backlog: Backlog::NONE, slowness: 1.0, seen: Instant::START, others: None };
+    pub const IDLE: Self = Self {
+        in_flight: 0,
+        unheard: 0,
+        backlog: Backlog::NONE,
+        slowness: 1.0,
+        seen: Instant::START,
+        others: None,
+        hearsay_only: false,
+    };
+
+    /// The same, for a router that knows only what it is told.
+    pub const HEARSAY: Self = Self { hearsay_only: true, ..Self::IDLE };
+
+    /// Own calls that count: under way, and without a first token.
+    pub const fn own(&self) -> (u32, u32) {
+        if self.hearsay_only { (0, 0) } else { (self.in_flight, self.unheard) }
+    }
+
+    /// Nominal seconds of queued prefill, own and others'.
+    pub fn queued_s(&self, now: Instant) -> f64 {
+        self.backlog.work_s + self.others.map_or(0.0, |o| o.queued_s(now))
+    }
 
     /// It said this of others.
     pub fn hear(&mut self, others: Others) {
@@ -152,9 +188,14 @@ impl Load {
         self.others
     }
 
-    /// Calls there, this router's and others', and how many it works on at once.
+    /// Calls there, this router's and others'.
+    pub fn calls(&self, now: Instant) -> f64 {
+        f64::from(self.own().0) + self.others.map_or(0.0, |o| o.calls(now))
+    }
+
+    /// The same, and how many it works on at once.
     fn occupied(&self, slots: f64, now: Instant) -> (f64, f64) {
-        let own = f64::from(self.in_flight);
+        let own = f64::from(self.own().0);
         let Some(others) = self.others else { return (own, slots) };
         let n = own + others.calls(now);
         (n, if others.full(now) { slots.min(n.max(1.0)) } else { slots })
@@ -181,7 +222,11 @@ impl Load {
 
     /// Real seconds of queued prefill.
     pub fn backlog_s(&self, stretch: f64, now: Instant) -> f64 {
-        self.backlog.seconds(stretch * self.pace(now), 1.0, now)
+        let own_s = self.backlog.seconds(stretch * self.pace(now), 1.0, now);
+        match &self.others {
+            Some(others) => own_s + others.queued_s(now) * stretch * self.pace(now),
+            None => own_s,
+        }
     }
 
     /// Expected seconds before the prefill of one more call begins, where a call holds its slot for `hold_s`.
@@ -195,7 +240,7 @@ impl Load {
     pub fn glance(&self, job: &Job, warm: bool) -> Glance {
         let (n, slots) = self.occupied(job.slots, job.now);
         let pace = self.pace(job.now);
-        let backlog_s = self.backlog.seconds(job.stretch * pace, 1.0, job.now);
+        let backlog_s = self.backlog_s(job.stretch, job.now);
         let wait_s = backlog_s + slot_wait_s(n, slots, job.hold_s);
         let prefill_s = if warm { job.warm_s } else { job.full_s } * job.stretch * pace;
         let ttft_s = wait_s + job.base_s * pace + prefill_s;
@@ -208,13 +253,23 @@ impl Load {
     /// A call of `work_s` nominal seconds is being sent.
     pub fn sent(&mut self, work_s: f64, stretch: f64, now: Instant) {
         self.in_flight = self.in_flight.saturating_add(1);
-        self.backlog.add(work_s, stretch * self.pace(now), 1.0, now);
+        self.unheard = self.unheard.saturating_add(1);
+        if !self.hearsay_only {
+            self.backlog.add(work_s, stretch * self.pace(now), 1.0, now);
+        }
+    }
+
+    /// The first token of such a call came, or never will.
+    pub fn prefilled(&mut self, work_s: f64) {
+        self.unheard = self.unheard.saturating_sub(1);
+        self.backlog.done(work_s);
     }
 
     /// It is over.
     pub fn left(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.in_flight == 0 {
+            self.unheard = 0;
             self.backlog = Backlog::NONE;
         }
     }

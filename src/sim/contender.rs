@@ -30,20 +30,27 @@ pub struct Choice {
 /// All that are known.
 const ALL: &str = "all";
 
-/// Ours with a part taken out, and how; absent is not possible yet.
-type Without = Option<fn(&mut policy::Settings)>;
+/// Ours with a part taken out, and how.
+type Without = fn(&mut policy::Settings);
 
 const ABLATIONS: [(&str, Without); 3] = [
-    ("bid-price-no-shadow", Some(without_shadow)),
-    ("bid-price-no-deferral", Some(without_deferral)),
-    // Nothing in `policy::Settings` can be set to this yet.
-    ("bid-price-no-staleness", None),
+    ("bid-price-no-shadow", without_shadow),
+    ("bid-price-no-deferral", without_deferral),
+    ("bid-price-no-staleness", without_correction),
 ];
 
-/// Own capacity costs nothing, and stays at that.
+/// Own capacity costs nothing, and stays at that; nor do grants.
 fn without_shadow(settings: &mut policy::Settings) {
-    settings.shadow.level_prior_usd = 0.0;
-    settings.shadow.level_samples = f64::INFINITY;
+    settings.shadow = shadow::Settings {
+        level_prior_usd: 0.0,
+        level_samples: f64::INFINITY,
+        ..shadow::Settings::default()
+    };
+}
+
+/// Load counts as it was last reported, whatever was sent since.
+fn without_correction(settings: &mut policy::Settings) {
+    settings.hearsay_only = true;
 }
 
 /// Nobody waits for a better price.
@@ -72,7 +79,7 @@ pub fn contenders(policies: &str, places: &str, usual: &fleet::Settings) -> Resu
     let mut all = Vec::new();
     for policy in listed("policy", policies, &policy_names())? {
         // What cannot be run is left out of `all`, and refused where it is asked for.
-        if policies.trim() == ALL && (waits(policy) || is_operators(policy)) {
+        if policies.trim() == ALL && is_operators(policy) {
             continue;
         }
         for place in listed("placement", places, &place_names())? {
@@ -81,10 +88,6 @@ pub fn contenders(policies: &str, places: &str, usual: &fleet::Settings) -> Resu
         }
     }
     Ok(all)
-}
-
-fn waits(policy: &str) -> bool {
-    ABLATIONS.iter().any(|(name, without)| *name == policy && without.is_none())
 }
 
 /// Orders and weights are an operator's: without his numbers they mean little.
@@ -118,7 +121,7 @@ fn listed<'a>(what: &str, list: &str, known: &[&'a str]) -> Result<Vec<&'a str>,
 fn contender(policy: &str, place: Place, usual: &fleet::Settings) -> Result<Contender, String> {
     let grid = match Rule::named(policy) {
         Some(rule) => rule.grid().into_iter().map(|rule| rivals(rule, usual)).collect(),
-        None => ours(policy, usual)?,
+        None => ours(policy, usual),
     };
     let name = if place == Place::Work { policy.to_owned() } else { format!("{policy}+{}", place.name()) };
     Ok(Contender { name, grid: placed(&grid, place) })
@@ -147,28 +150,32 @@ fn rivals(rule: Rule, usual: &fleet::Settings) -> Choice {
     Choice { label: inner.to_owned(), routing }
 }
 
-fn ours(policy: &str, usual: &fleet::Settings) -> Result<Vec<Choice>, String> {
+fn ours(policy: &str, usual: &fleet::Settings) -> Vec<Choice> {
     let mut base = *usual;
     for plain in [Policy::Ordered, Policy::Weighted] {
         if policy == plain.name() {
             base.choice.policy = plain;
-            return Ok(vec![Choice { label: "as the config says".to_owned(), routing: base }]);
+            return vec![Choice { label: "as the config says".to_owned(), routing: base }];
         }
     }
     base.choice.policy = Policy::Price;
-    if policy == OURS {
-        return Ok(shadows(usual.choice.shadow).into_iter().map(|shadow| priced(base, shadow)).collect());
-    }
-    match ABLATIONS.iter().find(|(name, _)| *name == policy) {
-        Some((_, Some(without))) => {
-            without(&mut base.choice);
-            Ok(vec![Choice { label: "nothing to set".to_owned(), routing: base }])
+    let without = ABLATIONS
+        .iter()
+        .find(|(name, _)| *name == policy)
+        .map_or((|_: &mut policy::Settings| {}) as Without, |(_, without)| *without);
+    // What is left of ours is tuned as ours is.
+    let choices = shadows(usual.choice.shadow).into_iter().map(|shadow| {
+        let mut choice = priced(base, shadow);
+        without(&mut choice.routing.choice);
+        choice
+    });
+    let mut distinct: Vec<Choice> = Vec::new();
+    for choice in choices {
+        if !distinct.iter().any(|c| c.routing == choice.routing) {
+            distinct.push(choice);
         }
-        _ => Err(format!(
-            "`{policy}` cannot be run yet: the router has no switch for that part\n  known: all, {}",
-            policy_names().into_iter().filter(|name| !waits(name)).collect::<Vec<_>>().join(", ")
-        )),
     }
+    distinct
 }
 
 fn priced(mut routing: fleet::Settings, shadow: shadow::Settings) -> Choice {
@@ -212,8 +219,9 @@ mod tests {
     fn all_is_ours_and_what_can_be_taken_out_of_it_and_every_rival() {
         let all = named("all", "work").unwrap();
         let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
-        assert_eq!(names[..4], [OURS, "bid-price-no-shadow", "bid-price-no-deferral", "round-robin"]);
-        assert_eq!(names.len(), 3 + Rule::ALL.len());
+        assert_eq!(names[..3], [OURS, "bid-price-no-shadow", "bid-price-no-deferral"]);
+        assert_eq!(names[3..5], ["bid-price-no-staleness", "round-robin"]);
+        assert_eq!(names.len(), 4 + Rule::ALL.len());
         assert!(all.iter().all(|c| (1..=6).contains(&c.grid.len())), "{all:?}");
     }
 
@@ -234,8 +242,7 @@ mod tests {
         assert!(error.contains("unknown policy `spil`; did you mean `spill`?"), "{error}");
         let error = named("bid-price", "lmetrics").unwrap_err();
         assert!(error.contains("did you mean `lmetric`?"), "{error}");
-        let error = named("bid-price-no-staleness", "work").unwrap_err();
-        assert!(error.contains("cannot be run yet") && error.matches("no-staleness").count() == 1, "{error}");
+        assert!(named("bid-price-no-staleness", "work").unwrap()[0].grid[0].routing.choice.hearsay_only);
     }
 
     #[test]

@@ -146,9 +146,16 @@ impl Experiment {
     }
 }
 
+/// As often as routers ask engines for their metrics.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
 /// A run of a policy in a world.
 pub(super) fn job(policy: &str, setup: &Setup, choice: &Choice, seed: u64) -> Job {
-    let setup = Setup { routing: choice.routing, ..setup.clone() };
+    let mut setup = Setup { routing: choice.routing, ..setup.clone() };
+    if choice.routing.choice.hearsay_only {
+        // Whoever knows only what it is told must be told.
+        setup.routers.told_every.get_or_insert(TOLD_EVERY);
+    }
     Job { policy: policy.to_owned(), setup: Arc::new(setup), seed }
 }
 

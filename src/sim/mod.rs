@@ -39,4 +39,4 @@ pub use pools::PoolSettings;
 pub use source::Source;
 pub use tally::{ClassTally, PoolTally, Sample, Tally};
 pub use traffic::{Arrival, Traffic};
-pub use world::{Blow, Fault, Setup, run};
+pub use world::{Blow, Fault, Routers, Setup, run};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::PoolSettings;
-use super::world::Setup;
+use super::world::{Routers, Setup};
 use crate::config::{Checked, UpstreamSettings};
 use crate::domain::{Pool, Timestamp};
 use crate::engine::{Door, Opaque, Settings};
@@ -29,6 +29,7 @@ pub fn setup(checked: &Checked) -> Setup {
         pools: checked.upstreams.iter().enumerate().map(pool).collect(),
         faults: Vec::new(),
         start: START,
+        routers: Routers { count: checked.simulate.routers, told_every: checked.simulate.told_every },
     }
 }
 

@@ -14,8 +14,8 @@ use super::record::Recorder;
 use super::{Arrival, Tally, Traffic};
 use crate::call::{Call, Event, Record, Step};
 use crate::domain::{
-    AskKind, CallFacts, CallId, Capabilities, Catalog, Duration, Hints, Instant, Now, PoolId, SessionKey,
-    TenantId, Timestamp, Usage, UsageSource,
+    AskKind, CallFacts, CallId, Capabilities, Catalog, Duration, EngineLoad, Hints, Instant, Now, PoolId,
+    SessionKey, TenantId, Tenure, Timestamp, Usage, UsageSource,
 };
 use crate::engine::Door;
 use crate::engine::draw::mix;
@@ -34,6 +34,24 @@ pub struct Setup {
     pub faults: Vec<Fault>,
     /// The wall clock when the trace begins.
     pub start: Timestamp,
+    /// Who routes.
+    pub routers: Routers,
+}
+
+/// The routers of a world: replicas that see the same pools and not each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Routers {
+    /// How many; a call comes to any of them.
+    pub count: u16,
+    /// How often the engines of owned pools tell them how busy they are; absent is never.
+    pub told_every: Option<Duration>,
+}
+
+impl Default for Routers {
+    /// One, which knows what it has done.
+    fn default() -> Self {
+        Self { count: 1, told_every: None }
+    }
 }
 
 /// Something that happens to a pool.
@@ -75,6 +93,8 @@ enum Entry {
     /// It is that call's turn to look, in that wait of it.
     Turn(u32, u64),
     Tick,
+    /// Engines tell how busy they are.
+    Tell,
 }
 
 /// A call under way.
@@ -95,7 +115,8 @@ pub struct World<'a> {
     setup: &'a Setup,
     arrivals: &'a [Arrival],
     seed: u64,
-    fleet: Fleet,
+    /// By number of the router.
+    fleets: Vec<Fleet>,
     pools: Pools,
     agenda: BinaryHeap<Reverse<(Instant, u64, Entry)>>,
     entries: u64,
@@ -143,16 +164,19 @@ impl<'a> World<'a> {
         closed: &'a mut dyn FnMut(&CallFacts, &Record),
     ) -> Self {
         let now = Now { mono: Instant::START, wall: setup.start };
-        let mut fleet = Fleet::new(Arc::clone(&setup.catalog), setup.routing, now);
-        for (i, pool) in setup.pools.iter().enumerate() {
-            fleet.set_endpoints(PoolId(i as u16), &pool.addresses, now);
-        }
+        let fleet = |_| {
+            let mut fleet = Fleet::new(Arc::clone(&setup.catalog), setup.routing, now);
+            for (i, pool) in setup.pools.iter().enumerate() {
+                fleet.set_endpoints(PoolId(i as u16), &pool.addresses, now);
+            }
+            fleet
+        };
         let end = arrivals.last().map_or(Instant::START, |a| a.at);
         let mut world = Self {
             setup,
             arrivals,
             seed,
-            fleet,
+            fleets: (0..setup.routers.count.max(1)).map(fleet).collect(),
             pools: Pools::new(&seeded(&setup.pools, seed), Instant::START),
             agenda: BinaryHeap::new(),
             entries: 0,
@@ -171,6 +195,9 @@ impl<'a> World<'a> {
             world.put(fault.at, Entry::Fault(i as u32));
         }
         world.put(Instant::START + TICK, Entry::Tick);
+        if let Some(every) = setup.routers.told_every {
+            world.put(Instant::START + every, Entry::Tell);
+        }
         world
     }
 
@@ -215,7 +242,7 @@ impl<'a> World<'a> {
         *next += 1;
         let now = self.now(arrival.at);
         let facts = self.facts(arrival, i);
-        self.recorder.arrived(arrival.class, now.mono, || snapshot(&self.fleet, self.waiting.len(), now));
+        self.recorder.arrived(arrival.class, now.mono, || snapshot(&self.fleets, self.waiting.len(), now));
         self.plays[i as usize] = Some(Box::new(Play {
             call: Call::new(facts, self.seed),
             flight: None,
@@ -268,7 +295,9 @@ impl<'a> World<'a> {
                 }
             }
             Entry::Tick => {
-                let _transitions = self.fleet.tick(now);
+                for fleet in &mut self.fleets {
+                    let _transitions = fleet.tick(now);
+                }
                 self.recorder.passed(&self.pools, now);
                 self.put(at + TICK, Entry::Tick);
             }
@@ -279,8 +308,42 @@ impl<'a> World<'a> {
                 }
             }
             Entry::Fault(i) => self.strike(i, now),
+            Entry::Tell => self.tell(now),
         }
         self.settle(now);
+    }
+
+    /// Engines of owned pools tell every router how busy they are.
+    fn tell(&mut self, now: Now) {
+        let Some(every) = self.setup.routers.told_every else { return };
+        for (i, pool) in self.setup.catalog.pools.iter().enumerate() {
+            let id = PoolId(i as u16);
+            if pool.tenure == Tenure::Metered {
+                continue;
+            }
+            for fleet in &mut self.fleets {
+                for (endpoint, address) in fleet.places(id) {
+                    let load = self.pools.load(id, position(&self.setup.pools[i], &address.origin));
+                    let load = EngineLoad {
+                        running: Some(load.running),
+                        waiting: Some(load.waiting),
+                        kv_permille: None,
+                    };
+                    fleet.reported(id, endpoint, load, now);
+                }
+            }
+        }
+        self.put(now.mono + every, Entry::Tell);
+    }
+
+    /// The router that a call comes to.
+    fn router(&self, i: u32) -> usize {
+        /// Sets this draw apart from all others.
+        const ROUTER: u64 = 0x726f_7574_6572;
+        match self.fleets.len() {
+            1 => 0,
+            n => (mix(mix(self.seed, ROUTER), u64::from(i)) % n as u64) as usize,
+        }
     }
 
     /// Is anything else due at that moment?
@@ -368,8 +431,9 @@ impl<'a> World<'a> {
 
     /// Tells a call what happened, and does what it says.
     fn feed(&mut self, i: u32, event: Event, now: Now) {
+        let router = self.router(i);
         let Some(play) = self.plays[i as usize].as_mut() else { return };
-        let step = play.call.on(event, &mut self.fleet, &self.setup.catalog, now);
+        let step = play.call.on(event, &mut self.fleets[router], &self.setup.catalog, now);
         let _told_to_nobody = play.call.take_transitions();
         if !matches!(step, Step::Continue | Step::Commit)
             && let Some(flight) = play.flight.take()
@@ -377,9 +441,9 @@ impl<'a> World<'a> {
             self.pools.forget(flight, now.mono, &mut self.due);
         }
         if self.waits_on(i, &step) {
-            return self.call_up(Some(i), now);
+            return self.call_up(router, Some(i), now);
         }
-        self.call_up(None, now);
+        self.call_up(router, None, now);
         match step {
             Step::Continue | Step::Commit | Step::Wait => {}
             Step::Send(send) => self.send(i, &send, now),
@@ -438,7 +502,9 @@ impl<'a> World<'a> {
 
     /// Puts what the pools want to be woken for on the agenda, and the call whose turn it is.
     fn settle(&mut self, now: Now) {
-        self.call_up(None, now);
+        for router in 0..self.fleets.len() {
+            self.call_up(router, None, now);
+        }
         let mut due = std::mem::take(&mut self.due);
         for (at, what) in due.drain(..) {
             self.put(at, Entry::Pools(what));
@@ -473,8 +539,13 @@ fn position(pool: &PoolSettings, origin: &str) -> usize {
     number.filter(right).or_else(|| pool.addresses.iter().position(|a| *a.origin == *origin)).unwrap_or(0)
 }
 
-/// How the fleet stands, for a sample.
-fn snapshot(fleet: &Fleet, waiting: usize, now: Now) -> (Vec<u32>, Vec<f64>, u32) {
-    let (in_flight, slot_usd) = fleet.loads(now).unzip();
+/// How the fleets stand, for a sample: what all of them have under way, and what the first thinks that it is worth.
+fn snapshot(fleets: &[Fleet], waiting: usize, now: Now) -> (Vec<u32>, Vec<f64>, u32) {
+    let (mut in_flight, slot_usd): (Vec<u32>, _) = fleets[0].loads(now).unzip();
+    for fleet in &fleets[1..] {
+        for (all, (more, _)) in in_flight.iter_mut().zip(fleet.loads(now)) {
+            *all += more;
+        }
+    }
     (in_flight, slot_usd, waiting as u32)
 }

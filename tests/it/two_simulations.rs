@@ -335,6 +335,7 @@ fn through_sim(scene: Scene, traffic: &Traffic) -> Accounts {
         pools: doors(scene).into_iter().enumerate().map(pool).collect(),
         faults: faults(scene),
         start: START,
+        routers: gridtie::sim::Routers::default(),
     };
     let mut accounts = Accounts::new();
     world::run_shown(&setup, traffic, SEED, &mut |facts, record| {

@@ -1,5 +1,7 @@
 //! What a simulation of the config plays: names looked up, moments in order.
 
+use std::time::Duration;
+
 use super::Lower;
 use crate::config::raw;
 use crate::config::read::unknown;
@@ -8,6 +10,10 @@ use crate::domain::{Catalog, ClassId, PoolId};
 
 /// Events of one simulation: more are a mistake, or belong into several.
 const EVENTS_MAX: usize = 1000;
+/// More routers than this stand in front of nothing that can be simulated here.
+const ROUTERS_MAX: u32 = 64;
+/// Engines that are asked more often do little else.
+const TOLD_MIN: Duration = Duration::from_millis(10);
 
 impl Lower<'_> {
     pub(super) fn simulate(
@@ -24,6 +30,8 @@ impl Lower<'_> {
         Simulate {
             mix: self.mix(raw, catalog),
             load: self.load(raw),
+            routers: self.routers(raw),
+            told_every: self.told_every(raw),
             events: events.filter_map(|event| self.event(event, catalog, upstreams)).collect(),
         }
     }
@@ -35,6 +43,23 @@ impl Lower<'_> {
                 "pools of any size are more than enough".to_owned();
         }
         Some(load.value.0)
+    }
+
+    fn routers(&mut self, raw: &raw::Simulate) -> u16 {
+        let Some(routers) = &raw.routers else { return 1 };
+        if !(1..=ROUTERS_MAX).contains(&routers.value) {
+            self.error(routers.span.clone(), format!("expected 1 to {ROUTERS_MAX} routers"));
+        }
+        routers.value.clamp(1, ROUTERS_MAX) as u16
+    }
+
+    fn told_every(&mut self, raw: &raw::Simulate) -> Option<Duration> {
+        let every = raw.told_every.as_ref()?;
+        if every.value < TOLD_MIN {
+            let problem = self.error(every.span.clone(), "engines cannot tell as often as that");
+            problem.help = Some("10ms is as good as always".to_owned());
+        }
+        Some(every.value.max(TOLD_MIN))
     }
 
     fn mix(&mut self, raw: &raw::Simulate, catalog: &Catalog) -> Vec<(ClassId, f64)> {

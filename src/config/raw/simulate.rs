@@ -14,6 +14,11 @@ record! {
         /// Mean demand over what the owned pools can do, in the scarcer of prefill and decoding: the owned pools are
         /// made larger or smaller until it is so; default: they stay as they are.
         load: Option<At<Within<0, 100>>>,
+        /// Routers side by side that do not see each other; a call comes to any of them; default 1.
+        routers: Option<At<u32>>,
+        /// How often engines of owned pools tell every router how busy they are; default never: a single router knows what
+        /// it has sent.
+        told_every: Option<At<Duration>>,
         /// What happens to pools.
         event: Vec<SimulateEvent>,
     }

@@ -31,8 +31,10 @@ impl World<'_> {
 
     /// Asks the fleet whose turn it is. The call that has just been fed hears of it at once; any other after whatever is
     /// due at this moment already, as in a live router, where it must be woken.
-    pub(super) fn call_up(&mut self, fed: Option<u32>, now: Now) {
-        let Some(i) = self.fleet.call_up().and_then(|call| self.waiting.get(&call).copied()) else { return };
+    pub(super) fn call_up(&mut self, router: usize, fed: Option<u32>, now: Now) {
+        let Some(i) = self.fleets[router].call_up().and_then(|call| self.waiting.get(&call).copied()) else {
+            return;
+        };
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         let Some(wait) = play.wait else { return };
         if fed == Some(i) {
@@ -44,8 +46,9 @@ impl World<'_> {
 
     /// The call looks, unless it has since it was called up, or another has come before it.
     pub(super) fn take_turn(&mut self, i: u32, now: Now) {
-        let Some(play) = self.plays[i as usize].as_mut() else { return };
-        if play.wait.is_some() && self.fleet.is_called(play.call.facts().id) {
+        let fleet = &self.fleets[self.router(i)];
+        let Some(play) = self.plays[i as usize].as_ref() else { return };
+        if play.wait.is_some() && fleet.is_called(play.call.facts().id) {
             self.feed(i, Event::Tick, now);
         }
     }
