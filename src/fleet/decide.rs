@@ -76,7 +76,7 @@ impl Fleet {
             None => {
                 if !found.candidates.is_empty() {
                     // A last resort whose few places are taken. What an ordinary look finds in the way is the reason.
-                    self.survey(&asking, &mut found, rng);
+                    self.survey(&asking, &mut found);
                 }
                 self.wait_or_shed(&asking, &found)
             }
@@ -126,13 +126,13 @@ impl Fleet {
         found: &mut Survey,
         rng: &mut SmallRng,
     ) -> Option<(Asking<'a>, Chosen)> {
-        self.survey(&asking, found, rng);
+        self.survey(&asking, found);
         if found.candidates.is_empty()
             && !asking.call.class.may_wait
             && self.only_ill(&asking, &found.excluded)
         {
             asking.strictness = Strictness::LastResort;
-            self.survey(&asking, found, rng);
+            self.survey(&asking, found);
         }
         found.chosen = self.choose(&asking, &found.candidates, rng);
         found.chosen.map(|chosen| (asking, chosen))

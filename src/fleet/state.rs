@@ -13,7 +13,7 @@ use crate::health::{self, Admission, Breaker, Cooldown};
 use crate::limit::{Allotment, DayProfile, Granted, InFlight, Sent, Told};
 use crate::policy::place::{Backlog, Load, Others};
 use crate::policy::shadow::Savings;
-use crate::policy::{Congestion, Shadow, TokenPrices, shadow};
+use crate::policy::{Candidate, Congestion, Shadow, TokenPrices, shadow};
 
 /// A pool.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct PoolState {
     pub(super) savings: Savings,
     /// When in the day its models are asked for, where it has a window that must last.
     pub(super) demand: Option<Box<DayProfile>>,
+    /// Stands for it when lots are drawn.
+    pub(super) key: u64,
     /// Its failure domain, as a number.
     pub(super) domain: u16,
     pub(super) owned: bool,
@@ -127,6 +129,7 @@ impl PoolState {
             granted: Granted::new(&pool.grants, now),
             savings: Savings::default(),
             demand: lasts(&pool.grants).then(|| Box::new(DayProfile::new(now.wall))),
+            key: Candidate::key_of(&pool.name),
             domain: domain(&pool.failure_domain),
             owned: pool.tenure == Tenure::Owned,
             hearsay_only: false,

@@ -2,13 +2,10 @@
 //!
 //! Deciding and explaining both go through here, so that an explanation cannot differ from what was done.
 
-use rand::RngExt as _;
-use rand::rngs::SmallRng;
-
 use super::sessions::Warm;
 use super::state::{Endpoints, OfferState, PoolState};
-use super::{Fleet, Tried};
-use crate::domain::{CallFacts, Now, Offer, OfferId, Pool, PoolId};
+use super::{Fleet, Tried, jitter};
+use crate::domain::{CallFacts, Instant, Now, Offer, OfferId, Pool, PoolId};
 use crate::estimate::{nominal_work_s, tokens::expected_output};
 use crate::health::Admission;
 use crate::policy::eligibility::{fits, in_contact, worth_trying};
@@ -89,10 +86,10 @@ impl Fleet {
     }
 
     /// Looks at every offer of the model.
-    pub(super) fn survey(&self, asking: &Asking<'_>, found: &mut Survey, rng: &mut SmallRng) {
+    pub(super) fn survey(&self, asking: &Asking<'_>, found: &mut Survey) {
         found.clear();
         for &offer in &self.catalog.model(asking.call.facts.model).offers {
-            if let Err(exclusion) = self.assess(asking, &self.known(offer), &mut found.candidates, rng) {
+            if let Err(exclusion) = self.assess(asking, &self.known(offer), &mut found.candidates) {
                 found.excluded.push(exclusion);
                 found.whose.push(offer);
             }
@@ -115,7 +112,6 @@ impl Fleet {
         asking: &Asking<'_>,
         known: &Known<'_>,
         candidates: &mut Vec<Candidate>,
-        rng: &mut SmallRng,
     ) -> Result<(), Exclusion> {
         let Known { id, offer, pool, state, around } = *known;
         fits(&asking.call, pool, offer)?;
@@ -129,7 +125,7 @@ impl Fleet {
         }
         let unlimited = around.granted.boundless() && state.told.is_none();
         let grants_usd = if unlimited { 0.0 } else { self.grants(asking, known)? };
-        if !state.is_well() && self.held_back(asking, state, rng)? {
+        if !state.is_well() && self.held_back(asking, known)? {
             rank = Rank::HeldBack;
         }
         let quote = self.quote(asking, known, grants_usd);
@@ -141,7 +137,16 @@ impl Fleet {
             until.map_or(Ok(()), |until| Err(Exclusion::Granted { until }))?;
         }
         let (order, weight) = (pool.order, pool.weight);
-        candidates.push(Candidate { offer: id, pool: offer.pool, rank, quote, terms, order, weight });
+        candidates.push(Candidate {
+            offer: id,
+            pool: offer.pool,
+            rank,
+            quote,
+            terms,
+            order,
+            weight,
+            key: around.key,
+        });
         Ok(())
     }
 
@@ -201,12 +206,8 @@ impl Fleet {
 
     /// Health of the offer: an exclusion, or whether this call is one of those that slow start keeps away.
     #[cold]
-    fn held_back(
-        &self,
-        asking: &Asking<'_>,
-        state: &OfferState,
-        rng: &mut SmallRng,
-    ) -> Result<bool, Exclusion> {
+    fn held_back(&self, asking: &Asking<'_>, known: &Known<'_>) -> Result<bool, Exclusion> {
+        let state = known.state;
         let (now, settings) = (asking.call.now.mono, &self.settings.health);
         if let Some(until) = state.cooldown.until(now) {
             return Err(Exclusion::Cooldown { until });
@@ -226,7 +227,10 @@ impl Fleet {
                 Admission::Busy => return Err(Exclusion::Probation),
             }
         }
-        Ok(share < 1.0 && rng.random::<f64>() >= share)
+        // A lot of the call and the pool: the same in whatever order a config names pools, and whenever the call looks, so
+        // that one that waits gets in when the share has risen to its lot.
+        let lot = || jitter(asking.call.facts.id.0 ^ known.around.key, Instant::START);
+        Ok(share < 1.0 && lot() >= share)
     }
 
     /// What the call takes of what the provider grants, and says is left, in dollars.

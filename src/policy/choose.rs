@@ -35,7 +35,7 @@ pub fn choose(candidates: &[Candidate], settings: &Settings, lot: impl FnOnce() 
     let mut drawn = None;
     let lot = || *drawn.insert(lot());
     let best = match settings.policy {
-        Policy::Price | Policy::Rival(_) => by_price(&keys, first, eligible, settings, lot),
+        Policy::Price | Policy::Rival(_) => by_price(candidates, &keys, first, eligible, settings, lot),
         Policy::Ordered => first,
         Policy::Weighted => by_weight(candidates, eligible, lot)?,
     };
@@ -58,6 +58,7 @@ pub fn two_least(keys: impl Iterator<Item = (usize, f64)>) -> [Option<(usize, f6
 
 /// By lot among those that are nearly as cheap as the cheapest; the nearer, the likelier.
 fn by_price(
+    candidates: &[Candidate],
     keys: &[f64],
     cheapest: usize,
     eligible: impl Fn(usize) -> bool,
@@ -68,7 +69,7 @@ fn by_price(
     let within = (least.abs() * settings.tie_share).max(settings.tie_usd);
     let near = |&(i, &usd): &(usize, &f64)| usd - least < within && eligible(i);
     let lots = keys.iter().enumerate().filter(near).map(|(i, usd)| (i, 1.0 - (usd - least) / within));
-    draw(lots, lot).unwrap_or(cheapest)
+    draw(candidates, lots, lot).unwrap_or(cheapest)
 }
 
 /// By lot with the operator's weights; who has none comes only when nobody has any.
@@ -79,12 +80,18 @@ fn by_weight(
 ) -> Option<usize> {
     let all = || candidates.iter().enumerate().filter(|&(i, _)| eligible(i));
     let lots = all().map(|(i, c)| (i, c.weight.max(0.0)));
-    draw(lots, lot).or_else(|| all().min_by_key(|(_, c)| c.order).map(|(i, _)| i))
+    draw(candidates, lots, lot).or_else(|| all().min_by_key(|(_, c)| c.order).map(|(i, _)| i))
 }
 
-/// Draws a position with probability proportional to its lot; none if all lots are zero.
-fn draw(lots: impl Iterator<Item = (usize, f64)>, lot: impl FnOnce() -> f64) -> Option<usize> {
-    let lots: SmallVec<[(usize, f64); 8]> = lots.filter(|(_, lot)| *lot > 0.0).collect();
+/// Draws a position with probability proportional to its lot; none if all lots are zero. They lie side by side in the
+/// order of their keys, so that the same number falls on the same pool wherever the config names it.
+fn draw(
+    candidates: &[Candidate],
+    lots: impl Iterator<Item = (usize, f64)>,
+    lot: impl FnOnce() -> f64,
+) -> Option<usize> {
+    let mut lots: SmallVec<[(usize, f64); 8]> = lots.filter(|(_, lot)| *lot > 0.0).collect();
+    lots.sort_unstable_by_key(|(i, _)| candidates[*i].key);
     let sum: f64 = lots.iter().map(|(_, lot)| lot).sum();
     if !(sum > 0.0 && sum.is_finite()) {
         return None;

@@ -100,7 +100,7 @@ mod tests {
         let (money, scarcity) = if own_s > 0.0 { (0.0, usd) } else { (usd, 0.0) };
         let terms = Terms { money, scarcity, ..Terms::default() };
         let rank = Rank::Fresh;
-        Candidate { offer: OfferId(0), pool: PoolId(0), rank, quote, terms, order: 0, weight: 1.0 }
+        Candidate { offer: OfferId(0), pool: PoolId(0), rank, quote, terms, order: 0, weight: 1.0, key: 0 }
     }
 
     /// What a call that came at 0 is told at `now`: own capacity is worth `own_usd`, a provider takes a dollar.

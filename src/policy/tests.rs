@@ -26,7 +26,16 @@ fn candidate(i: u16, usd: f64, rank: Rank) -> Candidate {
         shadow: Shadow::default(),
     };
     let terms = Terms { money: usd, ..Terms::default() };
-    Candidate { offer: OfferId(i), pool: PoolId(i), rank, quote, terms, order: u32::from(i), weight: 1.0 }
+    Candidate {
+        offer: OfferId(i),
+        pool: PoolId(i),
+        rank,
+        quote,
+        terms,
+        order: u32::from(i),
+        weight: 1.0,
+        key: i.into(),
+    }
 }
 
 /// The first number of that seed.

@@ -148,4 +148,15 @@ pub struct Candidate {
     pub order: u32,
     /// The operator's weight.
     pub weight: f64,
+    /// Stands for the pool when lots are drawn: see [`Self::key_of`].
+    pub key: u64,
+}
+
+impl Candidate {
+    /// A number for a pool of that name, so that a lot falls on the same pool in whatever order a config names them
+    /// (FNV-1a).
+    pub fn key_of(pool: &str) -> u64 {
+        let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        pool.bytes().fold(0xcbf2_9ce4_8422_2325, add)
+    }
 }

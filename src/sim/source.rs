@@ -3,7 +3,7 @@
 //! A seed is a world: it draws what a trace does not say (classes), all of a description, and later what pools do. So
 //! the traffic is made anew for each seed, from texts that somebody else has read.
 
-use super::traffic::{BadTraffic, Described, Mix, ReadOptions, Traffic, reshape};
+use super::traffic::{BadTraffic, Described, Mix, Profile, ReadOptions, Traffic, reshape};
 use crate::domain::{Catalog, Duration, Instant, ModelId};
 
 /// The workload that is played when nobody names one.
@@ -19,6 +19,8 @@ pub struct Source {
     pub window: Window,
     /// And how many times that; 1 leaves it alone.
     pub scale: f64,
+    /// Rates that it follows, over the same time as before.
+    pub shape: Option<Profile>,
 }
 
 /// One trace, or one description.
@@ -60,7 +62,7 @@ impl Source {
     /// The embedded workload.
     pub fn usual() -> Result<Self, BadTraffic> {
         let part = Part::read("default.toml", WORKLOAD.to_owned())?;
-        Ok(Self { parts: vec![part], window: Window::All, scale: 1.0 })
+        Ok(Self { parts: vec![part], window: Window::All, scale: 1.0, shape: None })
     }
 
     /// The calls, as that seed has them.
@@ -79,6 +81,9 @@ impl Source {
         };
         if self.scale != 1.0 {
             traffic = traffic.scaled(self.scale, reshape::SHIFT, seed);
+        }
+        if let Some(shape) = &self.shape {
+            traffic = traffic.shaped_by(shape, traffic.span());
         }
         if traffic.arrivals.is_empty() {
             let what = "no calls are left".to_owned();

@@ -3,7 +3,11 @@
 //! The world does what sockets, timers and clients do for a live router, and nothing else. Every decision is taken by
 //! [`Call`] and [`Fleet`].
 
+mod replicas;
+mod setup;
 mod turns;
+
+pub use self::setup::{Blow, Fault, Routers, Setup};
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -14,70 +18,11 @@ use super::record::Recorder;
 use super::{Arrival, Tally, Traffic};
 use crate::call::{Call, Event, Record, Step};
 use crate::domain::{
-    AskKind, CallFacts, CallId, Capabilities, Catalog, Duration, EngineLoad, Hints, Instant, Now, PoolId,
-    SessionKey, TenantId, Tenure, Timestamp, Usage, UsageSource,
+    AskKind, CallFacts, CallId, Capabilities, Duration, Hints, Instant, Now, PoolId, SessionKey, TenantId,
+    Timestamp, Usage, UsageSource,
 };
-use crate::engine::Door;
 use crate::engine::draw::mix;
-use crate::fleet::{self, Fleet};
-
-/// Everything that a run is a function of, but for the traffic and the seed.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// What there is.
-    pub catalog: Arc<Catalog>,
-    /// How the router is set.
-    pub routing: fleet::Settings,
-    /// What the pools are, by [`PoolId`].
-    pub pools: Vec<PoolSettings>,
-    /// What happens to them.
-    pub faults: Vec<Fault>,
-    /// The wall clock when the trace begins.
-    pub start: Timestamp,
-    /// Who routes.
-    pub routers: Routers,
-}
-
-/// The routers of a world: replicas that see the same pools and not each other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Routers {
-    /// How many; a call comes to any of them.
-    pub count: u16,
-    /// How often the engines of owned pools tell them how busy they are; absent is never.
-    pub told_every: Option<Duration>,
-}
-
-impl Default for Routers {
-    /// One, which knows what it has done.
-    fn default() -> Self {
-        Self { count: 1, told_every: None }
-    }
-}
-
-/// Something that happens to a pool.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    /// When.
-    pub at: Instant,
-    /// To whom.
-    pub pool: PoolId,
-    /// What.
-    pub what: Blow,
-}
-
-/// See [`Fault`].
-#[derive(Clone, Debug)]
-pub enum Blow {
-    /// Another door: other limits and faults; one that refuses also breaks the answers under way.
-    Door(Box<Door>),
-    /// One endpoint, or all, takes so many times as long.
-    Slow {
-        /// Which; absent is all.
-        endpoint: Option<usize>,
-        /// How many times; 1 ends it.
-        factor: f64,
-    },
-}
+use crate::fleet::Fleet;
 
 /// How often the fleet is told the time, as `serve` does.
 const TICK: Duration = Duration::from_millis(500);
@@ -242,7 +187,8 @@ impl<'a> World<'a> {
         *next += 1;
         let now = self.now(arrival.at);
         let facts = self.facts(arrival, i);
-        self.recorder.arrived(arrival.class, now.mono, || snapshot(&self.fleets, self.waiting.len(), now));
+        self.recorder
+            .arrived(arrival.class, now.mono, || replicas::snapshot(&self.fleets, self.waiting.len(), now));
         self.plays[i as usize] = Some(Box::new(Play {
             call: Call::new(facts, self.seed),
             flight: None,
@@ -311,39 +257,6 @@ impl<'a> World<'a> {
             Entry::Tell => self.tell(now),
         }
         self.settle(now);
-    }
-
-    /// Engines of owned pools tell every router how busy they are.
-    fn tell(&mut self, now: Now) {
-        let Some(every) = self.setup.routers.told_every else { return };
-        for (i, pool) in self.setup.catalog.pools.iter().enumerate() {
-            let id = PoolId(i as u16);
-            if pool.tenure == Tenure::Metered {
-                continue;
-            }
-            for fleet in &mut self.fleets {
-                for (endpoint, address) in fleet.places(id) {
-                    let load = self.pools.load(id, position(&self.setup.pools[i], &address.origin));
-                    let load = EngineLoad {
-                        running: Some(load.running),
-                        waiting: Some(load.waiting),
-                        kv_permille: None,
-                    };
-                    fleet.reported(id, endpoint, load, now);
-                }
-            }
-        }
-        self.put(now.mono + every, Entry::Tell);
-    }
-
-    /// The router that a call comes to.
-    fn router(&self, i: u32) -> usize {
-        /// Sets this draw apart from all others.
-        const ROUTER: u64 = 0x726f_7574_6572;
-        match self.fleets.len() {
-            1 => 0,
-            n => (mix(mix(self.seed, ROUTER), u64::from(i)) % n as u64) as usize,
-        }
     }
 
     /// Is anything else due at that moment?
@@ -537,15 +450,4 @@ fn position(pool: &PoolSettings, origin: &str) -> usize {
     let number = origin.rsplit_once('/').and_then(|(_, n)| n.parse::<usize>().ok());
     let right = |i: &usize| pool.addresses.get(*i).is_some_and(|a| *a.origin == *origin);
     number.filter(right).or_else(|| pool.addresses.iter().position(|a| *a.origin == *origin)).unwrap_or(0)
-}
-
-/// How the fleets stand, for a sample: what all of them have under way, and what the first thinks that it is worth.
-fn snapshot(fleets: &[Fleet], waiting: usize, now: Now) -> (Vec<u32>, Vec<f64>, u32) {
-    let (mut in_flight, slot_usd): (Vec<u32>, _) = fleets[0].loads(now).unzip();
-    for fleet in &fleets[1..] {
-        for (all, (more, _)) in in_flight.iter_mut().zip(fleet.loads(now)) {
-            *all += more;
-        }
-    }
-    (in_flight, slot_usd, waiting as u32)
 }

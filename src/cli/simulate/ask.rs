@@ -1,5 +1,6 @@
 //! Arguments with a small language of their own.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::domain::{Duration, Instant};
@@ -71,5 +72,33 @@ impl FromStr for Hours {
         }
         let at = |hours: f64| Instant::from_secs_f64(hours * 3600.0);
         Ok(Self(Window::Between(at(from), at(to))))
+    }
+}
+
+/// Rates to follow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// A table: `t_s` and rates.
+    pub file: PathBuf,
+    /// Which.
+    pub column: String,
+    /// Of these 24 hours, from 0; absent is all of it.
+    pub day: Option<u32>,
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` names no rates; write rates.csv:COLUMN, or rates.csv:COLUMN:DAY");
+        let (rest, last) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let (file, column, day) = match (rest.rsplit_once(':'), last.parse()) {
+            (Some((file, column)), Ok(day)) => (file, column, Some(day)),
+            _ => (rest, last, None),
+        };
+        if file.is_empty() || column.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { file: PathBuf::from(file), column: column.to_owned(), day })
     }
 }

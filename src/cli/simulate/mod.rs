@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use self::ask::{Hours, Seeds};
+use self::ask::{Hours, Seeds, Shape};
 use self::prepare::{Prepared, Refused};
 use self::tell::Teller;
 use super::{EXIT_CONFIG, Paint};
@@ -62,6 +62,10 @@ pub struct Args {
     /// So many times the calls, with their bursts so many times as high
     #[arg(long, value_name = "K", default_value_t = 1.0, allow_negative_numbers = true)]
     pub scale: f64,
+    /// Lets the traffic come and go, in its own time, as the rates in a column of a table do, of one day of them (from 0)
+    /// if that is named
+    #[arg(long, value_name = "FILE:COLUMN[:DAY]")]
+    pub shape: Option<Shape>,
     /// One JSON object a line for each policy and seed, instead of the table
     #[arg(long)]
     pub json: bool,

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::thread;
 
 use super::Args;
+use super::ask::Shape;
 use crate::config::{self, Checked, Problems};
 use crate::domain::Tenure;
 use crate::sim::experiment::{self, Experiment, Tuned};
 use crate::sim::source::{Part, Source, Window};
-use crate::sim::traffic::{BYTES_MAX, BadTraffic};
+use crate::sim::traffic::{BYTES_MAX, BadTraffic, Profile};
 use crate::sim::{Traffic, contender, size};
 
 /// Why nothing is played.
@@ -127,10 +128,24 @@ fn source(args: &Args) -> Result<Source, Refused> {
     }
     source.window = args.hours.map_or(Window::All, |hours| hours.0);
     source.scale = args.scale;
+    source.shape = args.shape.as_ref().map(profile).transpose()?;
     Ok(source)
 }
 
+fn profile(shape: &Shape) -> Result<Profile, Refused> {
+    let (name, text) = text(&shape.file)?;
+    let all = Profile::read(&name, &text, &shape.column)?;
+    let Some(day) = shape.day else { return Ok(all) };
+    all.day(day).ok_or_else(|| format!("{name} has no day {day} (from 0) with a rate above zero").into())
+}
+
 fn part(path: &Path) -> Result<Part, Refused> {
+    let (name, text) = text(path)?;
+    Ok(Part::read(&name, text)?)
+}
+
+/// The name of a file, for people, and all that is in it.
+fn text(path: &Path) -> Result<(String, String), Refused> {
     let name =
         path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
     let unread = |why: &dyn std::fmt::Display| format!("the trace {} cannot be read: {why}", path.display());
@@ -140,7 +155,7 @@ fn part(path: &Path) -> Result<Part, Refused> {
     if text.len() as u64 > BYTES_MAX {
         return Err(unread(&"it is larger than 2 GiB").into());
     }
-    Ok(Part::read(&name, text)?)
+    Ok((name, text))
 }
 
 /// How many times as large the owned pools must be.

@@ -248,6 +248,10 @@ fn what_makes_no_sense_is_refused_before_anything_is_played() {
     assert!(refused(&["--load", "-1"]).contains("above zero"));
     assert!(refused(&["--scale", "0"]).contains("above zero"));
     assert!(refused(&["--hours", "30-40"]).contains("no calls are left"));
+    let rates = folder.file("rates.csv", "t_s,calls\n0,1\n3600,9\n");
+    assert!(refused(&["--shape", &format!("{rates}:cals")]).contains("columns are calls"));
+    assert!(refused(&["--shape", &format!("{rates}:calls:3")]).contains("has no day 3"));
+    assert!(refused(&["--shape", "/nonexistent.csv:calls"]).contains("cannot be read"));
     let metered = config::SIMULATE.replace("tenure = \"owned\"", "tenure = \"metered\"");
     let metered = folder.file("metered.toml", &metered);
     assert!(refused(&["--config", &metered, "--load", "0.9"]).contains("has no owned pool"));

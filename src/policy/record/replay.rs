@@ -138,9 +138,10 @@ fn candidates(offers: &[OfferRecord], what_if: &WhatIf, call: &CallView<'_>) -> 
     let eligible = offers.iter().enumerate().filter_map(|(i, o)| Some((i, &o.pool, o.eligible()?)));
     let candidate = |(i, pool, e): (usize, &Arc<str>, &super::Eligible)| {
         let quote = what_if.price(pool, e.quote);
+        let key = Candidate::key_of(pool);
         let (offer, pool) = (OfferId(i as u16), PoolId(i as u16));
         let terms = price::terms(&quote, call);
-        (i, Candidate { offer, pool, rank: e.rank, quote, terms, order: e.order, weight: e.weight })
+        (i, Candidate { offer, pool, rank: e.rank, quote, terms, order: e.order, weight: e.weight, key })
     };
     eligible.map(candidate).unzip()
 }

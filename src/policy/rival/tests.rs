@@ -28,7 +28,16 @@ fn candidate(i: u16, usd: f64, ttft_s: f64) -> Candidate {
     };
     let terms = Terms { money: usd, ..Terms::default() };
     let (offer, pool) = (OfferId(i), PoolId(i));
-    Candidate { offer, pool, rank: Rank::Fresh, quote, terms, order: u32::from(i), weight: 1.0 }
+    Candidate {
+        offer,
+        pool,
+        rank: Rank::Fresh,
+        quote,
+        terms,
+        order: u32::from(i),
+        weight: 1.0,
+        key: i.into(),
+    }
 }
 
 const IDLE: Seen = Seen { owned: false, in_flight: 0, slots: 64.0, backlog_s: 0.0 };
