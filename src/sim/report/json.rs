@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 
 use super::{ClassFacts, Report};
-use crate::sim::Tally;
+use crate::sim::{ClassTally, Tally};
 
 /// A run on one line.
 #[derive(Serialize)]
@@ -17,13 +17,14 @@ struct Line<'a> {
     j: f64,
     bound_j: Option<f64>,
     attainment: f64,
+    attainment_by_class: ByClass<'a>,
     ttft_p50_ms: ByClass<'a>,
     ttft_p99_ms: ByClass<'a>,
     rejected: u64,
     owned_utilisation: Option<f64>,
 }
 
-/// An object in the order of the classes; null for a class without an answer.
+/// An object in the order of the classes; null for a class of which there is nothing to say.
 struct ByClass<'a>(Vec<(&'a str, Option<f64>)>);
 
 impl Serialize for ByClass<'_> {
@@ -42,13 +43,12 @@ pub fn json_lines(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn line<'a>(report: &'a Report, run: &'a Tally) -> Line<'a> {
-    let quantile = |q: f64| {
-        let of = |(at, class): (usize, &'a ClassFacts)| {
-            let ms = run.classes.get(at).and_then(|tally| tally.ttft_quantile(q));
-            (class.name.as_str(), ms.map(|ms| rounded(ms, 1)))
-        };
+    let by_class = |of: &dyn Fn(&ClassTally) -> Option<f64>| {
+        let of =
+            |(at, class): (usize, &'a ClassFacts)| (class.name.as_str(), run.classes.get(at).and_then(of));
         ByClass(report.classes.iter().enumerate().map(of).collect())
     };
+    let quantile = |q: f64| by_class(&|tally| tally.ttft_quantile(q).map(|ms| rounded(ms, 1)));
     Line {
         policy: &run.policy,
         seed: run.seed,
@@ -57,6 +57,7 @@ fn line<'a>(report: &'a Report, run: &'a Tally) -> Line<'a> {
         j: rounded(run.j(), 6),
         bound_j: report.bound(run.seed).and_then(|bound| bound.j).map(|j| rounded(j, 6)),
         attainment: rounded(run.attainment(), 6),
+        attainment_by_class: by_class(&|tally| (tally.offered > 0).then(|| rounded(tally.attainment(), 6))),
         ttft_p50_ms: quantile(0.5),
         ttft_p99_ms: quantile(0.99),
         rejected: run.rejected(),
