@@ -31,9 +31,9 @@ impl Fleet {
     /// An engine says how busy it is. What of it is not this router's is load that others caused. Own calls that it does
     /// not have yet or has finished are taken off all the same: the count is off by what is on its way.
     pub fn reported(&mut self, pool: PoolId, endpoint: EndpointId, load: EngineLoad, now: Now) {
+        let Some(state) = self.pools.get(pool.index()) else { return };
+        let stretch = self.stretch(state, now);
         let Some(state) = self.pools.get_mut(pool.index()) else { return };
-        let stretch = state.offers.first().and_then(|o| self.offers.get(o.index()));
-        let stretch = stretch.map_or(1.0, |o| o.read(&self.settings, now).stretch);
         let prefill_s = state.prefill_s;
         let Some(e) = state.endpoint_mut(endpoint) else { return };
         e.report = Some((load, now.mono));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Fleet;
+use super::state::PoolState;
 use crate::domain::{EngineLoad, Now, PoolId, Prices, Tenure, Timestamp};
 
 /// All of it.
@@ -89,13 +90,17 @@ pub struct OfferStatus {
 const TYPICAL_PROMPT: f64 = 1024.0;
 
 impl Fleet {
+    /// Real seconds of a nominal second of prefill in that pool, as its first offer has it: engines are the pool's, not the
+    /// model's.
+    pub(super) fn stretch(&self, pool: &PoolState, now: Now) -> f64 {
+        let first = pool.offers.first().and_then(|o| self.offers.get(o.index()));
+        first.map_or(1.0, |o| o.read(&self.settings, now).stretch)
+    }
+
     /// Calls in flight and dollars per slot-second of every pool, in the order of the config.
     pub fn loads(&self, now: Now) -> impl Iterator<Item = (u32, f64)> {
         self.pools.iter().map(move |state| {
-            let stretch = state
-                .offers
-                .first()
-                .map_or(1.0, |o| self.offers[o.index()].read(&self.settings, now).stretch);
+            let stretch = self.stretch(state, now);
             let shadow = state.shadow(stretch, self.level.usd(), &self.settings, now.mono);
             (state.in_flight.count(), shadow.slot_usd_per_s)
         })

@@ -96,10 +96,6 @@ impl Fleet {
 
     /// Watts that each pool draws by its model, in the order of the config; absent where nobody said.
     pub fn watts(&self, now: Now) -> impl Iterator<Item = Option<f64>> {
-        self.pools.iter().map(move |state| {
-            let first =
-                state.offers.first().map(|o| self.offers[o.index()].read(&self.settings, now).stretch);
-            state.watts(first.unwrap_or(1.0), now.mono)
-        })
+        self.pools.iter().map(move |state| state.watts(self.stretch(state, now), now.mono))
     }
 }

@@ -15,7 +15,7 @@ const DISTRUST: f64 = 0.9;
 /// ... but not in less than this ...
 const TRUST_MIN: f64 = 0.25;
 /// ... and comes back by this much a second: 2 % a minute.
-const TRUST_BACK_PER_S: f64 = 0.02 / 60.0;
+pub(super) const TRUST_BACK_PER_S: f64 = 0.02 / 60.0;
 /// The pace at which a quota is used is averaged over this many seconds: long enough for bursts to even out, short
 /// enough to see a rush hour begin.
 const PACE_S: f64 = 900.0;

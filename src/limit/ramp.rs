@@ -9,6 +9,7 @@
 //! form: no timer, no history. `A` is kept by a [`Meter`] like any other rate.
 
 use super::Meter;
+use super::granted::TRUST_BACK_PER_S;
 use crate::domain::{Growth, Instant};
 
 /// What is sent must come to this share of what is allowed for more to be allowed.
@@ -17,10 +18,8 @@ const USED: f64 = 0.9;
 const AVERAGED_S: f64 = 60.0;
 /// After a refusal that was not foreseen growth is this share of what it was ...
 const DISTRUST: f64 = 0.5;
-/// ... but not less than this, so that it never stands still ...
+/// ... but not less than this, so that it never stands still; it comes back as a [`Meter`]'s does.
 const TRUST_MIN: f64 = 1.0 / 16.0;
-/// ... and comes back by this much a second: 2 % a minute, as with other twins.
-const TRUST_BACK_PER_S: f64 = 0.02 / 60.0;
 /// And the allowed rate steps back by a tenth, to where there was no refusal.
 const STEP_BACK: f64 = 0.9;
 
