@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::domain::{
-    Address, AskKind, CallId, Capabilities, Class, ClassId, EnginePrior, Grants, Hints, Hours, Model,
-    ModelId, Offer, OfferId, Pool, PoolId, Price, Prices, TenantId, Tenure, Timestamp, Timetable,
+    Address, AskKind, Capabilities, Class, EnginePrior, Grants, Hours, Model, ModelId, Offer, OfferId, Pool,
+    PoolId, Price, Prices, Tenure, Timestamp, Timetable,
 };
 
 /// 2026-01-05, 11:59:50 UTC.
@@ -42,17 +42,7 @@ fn catalog() -> Arc<Catalog> {
         context_window: None,
         capabilities: Capabilities::CHAT_DEFAULT,
     };
-    let class = Class {
-        name: "any".into(),
-        ttft_target: None,
-        finish_target: None,
-        miss_usd: 0.0,
-        delay_usd_per_s: 0.0,
-        deadline: Duration::from_secs(60),
-        reserve: 0.0,
-        may_wait: false,
-        floor: 0.0,
-    };
+    let class = Class { name: "any".into(), ..crate::domain::plain::class() };
     let model = Model { name: "m".into(), aliases: vec![], kind: AskKind::Chat, offers: vec![OfferId(0)] };
     Arc::new(Catalog {
         pools: vec![pool],
@@ -69,24 +59,8 @@ fn bill(sent: f64, answered: f64) -> f64 {
     let mut fleet = Fleet::new(Arc::clone(&catalog), Default::default(), at(0.0));
     let address = Arc::new(Address { origin: "http://cloud".into(), socket: None });
     fleet.set_endpoints(PoolId(0), &[address], at(0.0));
-    let facts = CallFacts {
-        id: CallId(1),
-        kind: AskKind::Chat,
-        model: ModelId(0),
-        class: ClassId(0),
-        tenant: TenantId(0),
-        input_tokens: 1000,
-        max_tokens: None,
-        n: 1,
-        needs: Capabilities::CHAT,
-        stream: false,
-        session: None,
-        prefix: Default::default(),
-        hints: Hints::default(),
-        arrived: at(sent).mono,
-        deadline: at(sent + 60.0).mono,
-        client_retry: false,
-    };
+    let facts =
+        CallFacts { arrived: at(sent).mono, deadline: at(sent + 60.0).mono, ..crate::domain::plain::facts() };
     let mut call = Call::new(facts, 1);
     let step = call.on(Event::Start, &mut fleet, &catalog, at(sent));
     assert!(matches!(step, Step::Send(_)), "{step:?}");

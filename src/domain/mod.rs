@@ -9,6 +9,8 @@ pub mod ids;
 pub mod money;
 pub mod names;
 pub mod outcome;
+#[cfg(test)]
+pub(crate) mod plain;
 pub mod power;
 pub mod reach;
 pub mod request;

@@ -77,9 +77,8 @@ pub(super) fn class(name: &str, may_wait: bool) -> Class {
         miss_usd: if may_wait { 0.005 } else { 0.010 },
         delay_usd_per_s: if may_wait { 0.0 } else { 0.002 },
         deadline: Duration::from_secs(120),
-        reserve: 0.0,
         may_wait,
-        floor: 0.0,
+        ..crate::domain::plain::class()
     }
 }
 
@@ -146,21 +145,11 @@ impl World {
         self.calls += 1;
         CallFacts {
             id: CallId(self.calls),
-            kind: AskKind::Chat,
-            model: ModelId(0),
             class: INTERACTIVE,
-            tenant: TenantId(0),
-            input_tokens: 1000,
-            max_tokens: None,
-            n: 1,
-            needs: Capabilities::CHAT,
             stream: true,
-            session: None,
-            prefix: Default::default(),
-            hints: Hints::default(),
             arrived: at(now).mono,
             deadline: at(now + 120.0).mono,
-            client_retry: false,
+            ..crate::domain::plain::facts()
         }
     }
 

@@ -80,14 +80,9 @@ where
     };
     let class = catalog::Class {
         name: "usual".into(),
-        ttft_target: None,
-        finish_target: None,
-        miss_usd: 0.0,
-        delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(600),
-        reserve: 0.0,
         may_wait: true,
-        floor: 0.0,
+        ..crate::domain::plain::class()
     };
     let model = catalog::Model {
         name: "chat".into(),

@@ -115,32 +115,17 @@ mod tests {
     fn asked_of(now: f64, own_usd: f64, finish_s: f64, may_wait: bool, provider_usd: f64) -> Option<Instant> {
         let class = Class {
             name: "background".into(),
-            ttft_target: None,
             finish_target: Some(Duration::from_secs_f64(TARGET_S)),
             miss_usd: 0.005,
-            delay_usd_per_s: 0.0,
             deadline: Duration::from_secs(3600),
-            reserve: 0.0,
             may_wait,
-            floor: 0.0,
+            ..crate::domain::plain::class()
         };
         let facts = CallFacts {
-            id: CallId(1),
-            kind: AskKind::Chat,
-            model: ModelId(0),
-            class: ClassId(0),
-            tenant: TenantId(0),
-            input_tokens: 1000,
-            max_tokens: None,
-            n: 1,
-            needs: Capabilities::CHAT,
             stream: true,
-            session: None,
-            prefix: Default::default(),
-            hints: Hints::default(),
             arrived: at(0.0),
             deadline: at(3600.0),
-            client_retry: false,
+            ..crate::domain::plain::facts()
         };
         let now = Now { mono: at(now), wall: Timestamp::from_millis(0) };
         let call = CallView::new(&facts, &class, 100.0, now);

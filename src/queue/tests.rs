@@ -3,8 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::AskKind;
 use crate::domain::catalog::{Class, Model};
-use crate::domain::{AskKind, Duration};
 
 const INTERACTIVE: u8 = 0;
 const AGENT: u8 = 1;
@@ -13,14 +13,10 @@ const BACKGROUND: u8 = 2;
 fn catalog() -> Catalog {
     let class = |name: &str, miss_usd, may_wait, floor| Class {
         name: name.into(),
-        ttft_target: None,
-        finish_target: None,
         miss_usd,
-        delay_usd_per_s: 0.0,
-        deadline: Duration::from_secs(60),
-        reserve: 0.0,
         may_wait,
         floor,
+        ..crate::domain::plain::class()
     };
     let model =
         |name: &str| Model { name: name.into(), aliases: vec![], kind: AskKind::Chat, offers: vec![] };

@@ -42,17 +42,7 @@ fn catalog() -> Catalog {
             kind: AskKind::Chat,
             offers: vec![OfferId(0)],
         }],
-        classes: vec![Class {
-            name: "interactive".into(),
-            ttft_target: None,
-            finish_target: None,
-            miss_usd: 0.0,
-            delay_usd_per_s: 0.0,
-            deadline: Duration::from_secs(60),
-            reserve: 0.0,
-            may_wait: false,
-            floor: 0.0,
-        }],
+        classes: vec![Class { name: "interactive".into(), ..crate::domain::plain::class() }],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
     }
@@ -113,21 +103,10 @@ fn a_line_of_a_call_is_json_with_its_facts() {
     let log = LogWriter::memory();
     let facts = CallFacts {
         id: CallId(0xabc),
-        kind: AskKind::Chat,
-        model: ModelId(0),
-        class: ClassId(0),
-        tenant: crate::domain::TenantId(0),
         input_tokens: 1,
-        max_tokens: None,
-        n: 1,
         needs: Capabilities::NONE,
         stream: true,
-        session: None,
-        prefix: Default::default(),
-        hints: crate::domain::Hints::default(),
-        arrived: Instant::START,
-        deadline: Instant::NEVER,
-        client_retry: false,
+        ..crate::domain::plain::facts()
     };
     let call = crate::call::Call::new(facts.clone(), 1);
     log.line(|out| {

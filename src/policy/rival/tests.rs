@@ -106,33 +106,13 @@ fn class(ttft: Option<u64>, finish: Option<u64>) -> Class {
         ttft_target: ttft.map(Duration::from_secs),
         finish_target: finish.map(Duration::from_secs),
         miss_usd: 0.01,
-        delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(120),
-        reserve: 0.0,
-        may_wait: false,
-        floor: 0.0,
+        ..crate::domain::plain::class()
     }
 }
 
 fn facts() -> CallFacts {
-    CallFacts {
-        id: CallId(1),
-        kind: AskKind::Chat,
-        model: ModelId(0),
-        class: ClassId(0),
-        tenant: TenantId(0),
-        input_tokens: 1000,
-        max_tokens: None,
-        n: 1,
-        needs: Capabilities::CHAT,
-        stream: true,
-        session: None,
-        prefix: Default::default(),
-        hints: Hints::default(),
-        arrived: at(0.0),
-        deadline: at(120.0),
-        client_retry: false,
-    }
+    CallFacts { stream: true, arrived: at(0.0), deadline: at(120.0), ..crate::domain::plain::facts() }
 }
 
 #[test]

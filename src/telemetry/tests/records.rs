@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::{CallFacts, CallId, Hints, Now, TenantId, Timestamp};
+use crate::domain::{CallFacts, CallId, Now, Timestamp};
 use crate::fleet::{Fleet, Settings};
 
 /// A decision about a call that nobody can serve: there is no endpoint.
@@ -8,21 +8,10 @@ fn decision(id: u64) -> DecisionRecord {
     let mut fleet = Fleet::new(Arc::new(catalog()), Settings::default(), now);
     let facts = CallFacts {
         id: CallId(id),
-        kind: AskKind::Chat,
-        model: ModelId(0),
-        class: ClassId(0),
-        tenant: TenantId(0),
         input_tokens: 10,
-        max_tokens: None,
-        n: 1,
-        needs: Capabilities::CHAT,
-        stream: false,
-        session: None,
-        prefix: Default::default(),
-        hints: Hints::default(),
         arrived: now.mono,
         deadline: now.mono + Duration::from_secs(60),
-        client_retry: false,
+        ..crate::domain::plain::facts()
     };
     fleet.consider(&facts, &[], now)
 }

@@ -31,17 +31,7 @@ fn catalog() -> Catalog {
         context_window: None,
         capabilities: Capabilities::CHAT_DEFAULT,
     };
-    let class = Class {
-        name: "usual".into(),
-        ttft_target: None,
-        finish_target: None,
-        miss_usd: 0.0,
-        delay_usd_per_s: 0.0,
-        deadline: Duration::from_secs(60),
-        reserve: 0.0,
-        may_wait: false,
-        floor: 0.0,
-    };
+    let class = Class { name: "usual".into(), ..crate::domain::plain::class() };
     let offers = vec![OfferId(0), OfferId(1)];
     Catalog {
         pools: vec![pool("flaky"), pool("good")],
@@ -54,24 +44,7 @@ fn catalog() -> Catalog {
 }
 
 fn facts() -> CallFacts {
-    CallFacts {
-        id: CallId(1),
-        kind: AskKind::Chat,
-        model: ModelId(0),
-        class: ClassId(0),
-        tenant: TenantId(0),
-        input_tokens: 10,
-        max_tokens: None,
-        n: 1,
-        needs: Capabilities::CHAT,
-        stream: false,
-        session: None,
-        prefix: Default::default(),
-        hints: Hints::default(),
-        arrived: Instant::START,
-        deadline: Instant::NEVER,
-        client_retry: false,
-    }
+    CallFacts { input_tokens: 10, ..crate::domain::plain::facts() }
 }
 
 fn attempt(pool: u16, result: AttemptResult, nanos: i64) -> AttemptRecord {

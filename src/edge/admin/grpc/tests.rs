@@ -52,14 +52,9 @@ fn catalog() -> Arc<Catalog> {
     };
     let class = Class {
         name: "interactive".into(),
-        ttft_target: None,
-        finish_target: None,
         miss_usd: 0.01,
         delay_usd_per_s: 0.001,
-        deadline: Duration::from_secs(60),
-        reserve: 0.0,
-        may_wait: false,
-        floor: 0.0,
+        ..crate::domain::plain::class()
     };
     Arc::new(Catalog {
         pools: vec![pool("owned", Tenure::Owned), pool("cloud", Tenure::Metered)],

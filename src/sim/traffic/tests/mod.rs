@@ -12,14 +12,8 @@ use crate::domain::{AskKind, Duration};
 fn catalog() -> Catalog {
     let class = |name: &str| Class {
         name: name.into(),
-        ttft_target: None,
-        finish_target: None,
-        miss_usd: 0.0,
-        delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(600),
-        reserve: 0.0,
-        may_wait: false,
-        floor: 0.0,
+        ..crate::domain::plain::class()
     };
     let model =
         |name: &str| Model { name: name.into(), aliases: vec![], kind: AskKind::Chat, offers: vec![] };
