@@ -11,6 +11,7 @@ mod back_to_back;
 mod beside;
 mod config;
 mod failover;
+mod faults;
 mod flow;
 mod recorded;
 mod records;

@@ -85,7 +85,7 @@ fn a_hash_survives_print_and_parse_and_refuses_anything_else() {
 }
 
 #[test]
-fn nothing_secret_shows_in_debug() {
+fn s15_nothing_secret_shows_in_debug() {
     let shown = format!("{:?}", gate());
     assert!(!shown.contains("canary") && !shown.contains("gtk_"), "{shown}");
     assert!(!shown.contains(&KeyHash::of("gtk_1").to_string()));

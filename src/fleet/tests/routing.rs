@@ -50,7 +50,7 @@ fn a_pools_own_limit_makes_it_scarce_too() {
 }
 
 #[test]
-fn background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
+fn o05_background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
     let mut w = World::new(catalog(), 1);
     let mut left = None;
     for i in 0..64 {
@@ -71,7 +71,7 @@ fn background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
 }
 
 #[test]
-fn every_exclusion_has_its_name() {
+fn p30_every_exclusion_has_its_name() {
     let mut c = catalog();
     c.offers[0].context_window = Some(500);
     c.offers[2].capabilities = Capabilities::CHAT;

@@ -251,7 +251,7 @@ async fn class_and_session_and_a_clients_own_retry_go_along_and_nothing_is_made_
 }
 
 #[tokio::test]
-async fn a_stream_is_whole_only_with_its_end() {
+async fn n14_a_stream_is_whole_only_with_its_end() {
     let fake = Fake::new();
     let (port, _stop) = serve(&fake, Server::builder(), 0).await;
     let gridtie = upstream(&Settings::default());
@@ -302,7 +302,7 @@ async fn nobody_there_is_a_connect_failure_that_cost_nothing() {
 }
 
 #[tokio::test]
-async fn forbidden_addresses_are_not_dialled() {
+async fn s13_forbidden_addresses_are_not_dialled() {
     for host in ["169.254.169.254", "168.63.129.16", "100.100.100.200", "[64:ff9b::a9fe:a9fe]"] {
         let metadata = Arc::new(Address { origin: format!("http://{host}").into(), socket: None });
         let failure = upstream(&Settings::default()).call(attempt(false, &metadata)).await.unwrap_err();
@@ -325,7 +325,7 @@ impl Drop for Tell {
 }
 
 #[tokio::test]
-async fn dropping_the_pieces_cancels_at_the_other_end() {
+async fn o10_dropping_the_pieces_cancels_at_the_other_end() {
     let (tell, told) = oneshot::channel();
     let tell = Mutex::new(Some(Tell(Some(tell))));
     let fake = Fake::new().telling(move || {
@@ -400,7 +400,7 @@ async fn calls_beyond_all_places_wait_for_one() {
 }
 
 #[tokio::test]
-async fn a_peer_that_allows_one_stream_gets_more_connections() {
+async fn n16_a_peer_that_allows_one_stream_gets_more_connections() {
     let (fake, open) = gated();
     let server = Server::builder().max_concurrent_streams(1);
     let (port, _stop) = serve(&fake, server, 0).await;
@@ -425,7 +425,7 @@ async fn a_peer_that_allows_one_stream_gets_more_connections() {
 }
 
 #[tokio::test]
-async fn a_goaway_lets_streams_finish_and_sends_new_calls_to_a_fresh_connection() {
+async fn n13_a_goaway_lets_streams_finish_and_sends_new_calls_to_a_fresh_connection() {
     let (fake, open) = gated();
     let (gate, first) = (fake.whole.clone(), Arc::new(std::sync::atomic::AtomicBool::new(true)));
     let fake = fake.saying(move || match first.swap(false, std::sync::atomic::Ordering::Relaxed) {
@@ -479,7 +479,7 @@ async fn resetting(reason: h2::Reason, after_head: bool) -> u16 {
 }
 
 #[tokio::test]
-async fn a_refused_stream_was_not_worked_on_and_a_reset_one_may_have_been() {
+async fn n15_a_refused_stream_was_not_worked_on_and_a_reset_one_may_have_been() {
     let gridtie = upstream(&Settings::default());
     let refused = resetting(h2::Reason::REFUSED_STREAM, false).await;
     let failure = gridtie.call(attempt(false, &plain(refused))).await.unwrap_err();
@@ -509,7 +509,7 @@ async fn a_private_authority_is_trusted_only_where_it_is_named() {
 }
 
 #[tokio::test]
-async fn many_unread_streams_harm_nobody_on_the_same_connection() {
+async fn o07_many_unread_streams_harm_nobody_on_the_same_connection() {
     /// Small frames: what h2 keeps a budget for.
     const TOKENS: usize = 1_000;
     let tokens = vec!["twenty bytes of text"; TOKENS];
