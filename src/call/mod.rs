@@ -24,6 +24,7 @@
 //!   the moment between a place's becoming free and the look of the one that was called up for it.
 //! - after [`Step::Close`] nothing more is fed.
 
+mod pause;
 mod record;
 mod settle;
 mod wait;
@@ -130,6 +131,8 @@ pub struct Call {
     events: u64,
     /// The upstream's latest count for the attempt in flight.
     usage: Option<Usage>,
+    /// Its wait began anew because it was us that stood still; once for every word from it.
+    forgiven: bool,
     record: Record,
     transitions: Vec<Transition>,
     /// Decisions on record that nobody took yet; absent if none are kept.
@@ -150,6 +153,7 @@ impl Call {
             last_failure: None,
             events: 0,
             usage: None,
+            forgiven: false,
             transitions: Vec::new(),
             decisions: None,
             rng,
@@ -222,6 +226,7 @@ impl Call {
             && let Phase::Relaying { last_content, .. } = &mut self.phase
         {
             *last_content = now;
+            self.forgiven = false;
         }
     }
 
@@ -286,6 +291,7 @@ impl Call {
                 let timeout = self.facts.deadline.since(now.mono);
                 self.events = 0;
                 self.usage = None;
+                self.forgiven = false;
                 self.record.reason = Some(dispatch.reason.clone());
                 if self.in_line() {
                     fleet.granted(&self.facts);
@@ -323,6 +329,9 @@ impl Call {
         if now.mono >= self.facts.deadline {
             return self.out_of_time(fleet, catalog, now);
         }
+        if self.stood_still(now.mono) && self.forgive(now.mono) {
+            return Step::Continue;
+        }
         match &self.phase {
             Phase::Waiting(_) => self.tick_waiting(fleet, now),
             Phase::Running(ticket) if now.mono >= ticket.started + ticket.dispatch.ttft_limit => {
@@ -357,7 +366,10 @@ impl Call {
             _ => "the deadline passed before the first content".to_owned(),
         };
         let failure = Failure::new(FailureKind::Deadline, message.clone());
-        let end = AttemptEnd::Failed { kind: failure.kind, retry_after: None };
+        let end = match self.stood_still(now.mono) {
+            true => AttemptEnd::Cancelled,
+            false => AttemptEnd::Failed { kind: failure.kind, retry_after: None },
+        };
         self.end_attempt(end, Some(&failure), fleet, catalog, now);
         self.close(Close::Refused(Refusal::DeadlineExceeded { message }), now)
     }

@@ -16,7 +16,7 @@ pub use records::Records;
 
 use crate::call::Record;
 use crate::clock::Clock;
-use crate::domain::{CallFacts, CallId, Catalog, Failure, PoolId, Refusal};
+use crate::domain::{CallFacts, CallId, Catalog, Duration, Failure, PoolId, Refusal};
 use crate::fleet::Transition;
 use crate::policy::record::DecisionRecord;
 
@@ -94,6 +94,11 @@ impl Telemetry {
         self.metrics.poll_failed(pool);
         let name = &*catalog.pool(pool).name;
         tracing::debug!(pool = name, kind = failure.kind.name(), "no word of load: {}", failure.message);
+    }
+
+    /// The router stood still for so long.
+    pub fn stood_still(&self, time: Duration) {
+        self.metrics.stalls.observe(time.as_secs_f64());
     }
 
     /// What a pool draws now, in watts.
