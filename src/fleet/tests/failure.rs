@@ -556,3 +556,44 @@ fn a_pool_that_comes_back_in_part_is_back() {
         "still out after half a minute: {told:?}"
     );
 }
+
+#[test]
+fn b08_where_only_long_prompts_fail_they_go_elsewhere_and_short_ones_stay() {
+    for kind in [FailureKind::Disconnected, FailureKind::ServerError, FailureKind::RequestTooLarge] {
+        let mut w = World::new(catalog(), 1);
+        let long = |w: &mut World, now| CallFacts { input_tokens: 70_000, ..w.facts(now) };
+        let mut told = Vec::new();
+        for i in 0..3 {
+            let now = f64::from(i);
+            let facts = long(&mut w, now);
+            let t = w.start_at(&facts, OWN, now);
+            told.extend(w.end(&facts, t, failed(kind), now + 0.1));
+            told.extend(w.serve(OWN, 0.1, now + 0.2));
+            w.serve(OWN, 0.1, now + 0.3);
+        }
+        assert_eq!(tos(&told), ["size_limited"], "{kind:?}");
+        assert!(told[0].reason.contains("70000 tokens"), "{}", told[0].reason);
+        let (facts, short) = (long(&mut w, 4.0), w.facts(4.0));
+        assert_ne!(w.go(&facts, 4.0).pool, OWN);
+        assert_eq!(w.go(&short, 4.0).pool, OWN);
+        // Where there is nobody else it is still tried, and that tells nothing new about its health.
+        for _ in 0..20 {
+            let t = w.start_at(&facts, OWN, 5.0);
+            assert_eq!(w.end(&facts, t, failed(kind), 5.1), []);
+        }
+        assert_eq!(w.fleet.status(at(5.2)).pools[0].offers[0].state, "healthy");
+        // And it is found out when it is over.
+        let later = long(&mut w, 400.0);
+        assert_eq!(w.go(&later, 400.0).pool, OWN);
+    }
+}
+
+#[test]
+fn p04_where_the_money_is_gone_no_model_of_that_pool_is_asked() {
+    let mut w = World::new(catalog(), 1);
+    let told = w.fail(CHEAP, FailureKind::QuotaExhausted, 0.0);
+    assert_eq!(tos(&told), ["disabled", "disabled"], "both models are on the same account");
+    let states: Vec<_> = w.fleet.status(at(0.1)).pools[1].offers.iter().map(|o| o.state).collect();
+    assert_eq!(states, ["disabled", "disabled"]);
+    assert_eq!(tos(&w.fail(DEAR, FailureKind::ModelMissing, 0.2)), ["disabled"], "one model is no account");
+}
