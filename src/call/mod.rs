@@ -63,6 +63,8 @@ pub enum Event {
     SlowReader,
     /// Too many calls wait already.
     Crowded,
+    /// Calls of this very request lost all their connections: it is not sent for so long. Instead of [`Event::Start`].
+    KeptBack(Duration),
     /// The grace of a shutdown is over.
     Shutdown,
 }
@@ -271,6 +273,7 @@ impl Call {
                 self.close(Close::Gone, now)
             }
             Event::Crowded => self.crowded(now),
+            Event::KeptBack(time) => self.kept_back(time, now),
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),
         }
@@ -422,6 +425,15 @@ impl Call {
         self.close(close, now)
     }
 
+    fn kept_back(&mut self, time: Duration, now: Now) -> Step {
+        let seconds = time.as_secs();
+        let message = format!(
+            "this very request lost every connection that it was sent on; it is not sent for {seconds} s"
+        );
+        let failure = Failure::new(FailureKind::Disconnected, message);
+        self.close(Close::Refused(Refusal::Upstream(Box::new(failure))), now)
+    }
+
     fn close(&mut self, close: Close, now: Now) -> Step {
         self.phase = Phase::Closed;
         self.record.close(&close, now.mono);
@@ -431,6 +443,12 @@ impl Call {
     /// What the attempt in flight will cost if it goes as expected: the estimate in the head of a stream.
     pub fn expected_cost(&self) -> Usd {
         self.dispatch().map_or(Usd::ZERO, |d| Usd::from_dollars(d.expected_usd))
+    }
+
+    /// It lost as many connections as a call may: perhaps it is the request that does it.
+    pub fn lost_its_connections(&self, fleet: &Fleet) -> bool {
+        let lost = |t: &&Tried| t.kind == FailureKind::Disconnected && !t.unprocessed;
+        self.tried.iter().filter(lost).count() >= fleet.settings().retry.disconnects
     }
 
     /// Content events handed over by the attempt that answered.

@@ -34,7 +34,7 @@ use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId, Timestamp};
 use crate::estimate::Mean;
-use crate::limit::RetryBudgets;
+use crate::limit::{RetryBudgets, Suspects};
 use crate::policy::rival::Memory;
 use crate::policy::shadow::Level;
 use crate::queue::Queue;
@@ -51,6 +51,8 @@ pub struct Fleet {
     /// Output tokens of a choice, by model and class: what comes out depends on what is asked, not on who answers.
     outputs: Vec<Mean>,
     retries: RetryBudgets,
+    /// Requests that lose their connections.
+    suspects: Suspects,
     sessions: Sessions,
     /// What a slot-second of own capacity saves elsewhere.
     level: Level,
@@ -94,6 +96,7 @@ impl Fleet {
             offers,
             outputs,
             retries,
+            suspects: Suspects::default(),
             sessions,
             level: Level::new(&settings.choice.shadow),
             limited,
@@ -151,6 +154,11 @@ impl Fleet {
         }
         self.news(pool, now.mono);
         vec![pool_transition(pool, "drained", "slow_start", "an operator resumed it")]
+    }
+
+    /// Requests that lose their connections. Empty but in trouble.
+    pub fn suspects(&mut self) -> &mut Suspects {
+        &mut self.suspects
     }
 
     /// What everything hangs on: ids mean something only with it.

@@ -9,6 +9,7 @@ mod drive;
 mod late;
 mod relay;
 mod resolve;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -98,6 +99,8 @@ struct Inner {
     open: AtomicUsize,
     all_closed: Notify,
     draining: AtomicBool,
+    /// Some request is suspected to lose its connections by itself.
+    suspicious: AtomicBool,
     grace_over: CancellationToken,
 }
 
@@ -124,6 +127,7 @@ impl Router {
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
             draining: AtomicBool::new(false),
+            suspicious: AtomicBool::new(false),
             grace_over: CancellationToken::new(),
         }))
     }

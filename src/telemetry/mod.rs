@@ -101,6 +101,11 @@ impl Telemetry {
         self.metrics.stalls.observe(time.as_secs_f64());
     }
 
+    /// A request was not sent, because it lost every connection that it was sent on before.
+    pub fn kept_back(&self, call: CallId) {
+        tracing::warn!(%call, "kept back: this request loses its connections wherever it is sent");
+    }
+
     /// What a pool draws now, in watts.
     pub fn pool_draws(&self, pool: PoolId, watts: f64) {
         self.metrics.pool_draws(pool, watts);

@@ -260,3 +260,28 @@ async fn n14_what_ends_without_its_end_is_told_whatever_came_before() {
         assert!(honest, "kept {keep}: {:?}", outs.last());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn b17_a_request_that_kills_whoever_works_on_it_is_sent_four_times_and_no_more() {
+    use gridtie::domain::{Body, Request};
+    let poison = |a: &Attempt| matches!(&a.request.body, Body::OpenAi(body) if &body[..] == b"poison");
+    let world = world(move |a| match poison(a) {
+        true => Script::failing(ms(20), FailureKind::Disconnected),
+        false => Script::whole(ms(50), good()),
+    });
+    let ask = |text: &'static [u8]| {
+        let plain = inbound(false);
+        let body = Body::OpenAi(bytes::Bytes::from_static(text));
+        Inbound { request: Request { body, ..plain.request }, ..plain }
+    };
+    for nth in 0..10 {
+        let refused = world.router.call(ask(b"poison")).await.expect_err("nobody survives it");
+        assert_eq!(gridtie::edge::status::refused(&refused).http.as_u16(), 502);
+        assert_eq!(refused.attempts, if nth < 2 { 2 } else { 0 }, "call {nth}");
+        assert!(world.router.call(ask(b"harmless")).await.is_ok(), "others are served");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // It is tried again when five minutes are over.
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    assert_eq!(world.router.call(ask(b"poison")).await.expect_err("still deadly").attempts, 2);
+}
