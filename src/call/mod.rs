@@ -272,7 +272,7 @@ impl Call {
                 self.end_attempt(AttemptEnd::Cancelled, None, fleet, catalog, now);
                 self.close(Close::Gone, now)
             }
-            Event::Crowded => self.crowded(now),
+            Event::Crowded => self.crowded(fleet, now),
             Event::KeptBack(time) => self.kept_back(time, now),
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),

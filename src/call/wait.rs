@@ -29,7 +29,7 @@ impl Call {
             Turn::Alone => Wait { news_at: Instant::NEVER, look_at: until, in_line: false },
             Turn::InLine { opens, look_at, tokens } => {
                 if !fleet.join(&self.facts, tokens) {
-                    return self.crowded(now);
+                    return self.crowded(fleet, now);
                 }
                 Wait { news_at: opens, look_at, in_line: true }
             }
@@ -57,7 +57,8 @@ impl Call {
     }
 
     /// Too many wait already.
-    pub(super) fn crowded(&mut self, now: Now) -> Step {
+    pub(super) fn crowded(&mut self, fleet: &mut Fleet, now: Now) -> Step {
+        fleet.turned_away(&self.facts, now);
         let message = format!(
             "too many calls wait already (for {})",
             self.record.waited_for.as_deref().unwrap_or("a pool")

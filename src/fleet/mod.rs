@@ -5,6 +5,7 @@
 //! jitter in events without an RNG comes from the call's id.
 
 mod account;
+mod brownout;
 mod decide;
 pub mod decision;
 pub mod explain;
@@ -28,6 +29,7 @@ pub use status::FleetStatus;
 
 use std::sync::Arc;
 
+use self::brownout::Brownout;
 use self::prefixes::Prefixes;
 use self::sessions::Sessions;
 use self::state::{Endpoint, OfferState, PoolState};
@@ -53,6 +55,7 @@ pub struct Fleet {
     retries: RetryBudgets,
     /// Requests that lose their connections.
     suspects: Suspects,
+    brownout: Brownout,
     sessions: Sessions,
     /// What a slot-second of own capacity saves elsewhere.
     level: Level,
@@ -97,6 +100,7 @@ impl Fleet {
             outputs,
             retries,
             suspects: Suspects::default(),
+            brownout: Brownout::default(),
             sessions,
             level: Level::new(&settings.choice.shadow),
             limited,

@@ -206,6 +206,7 @@ impl Router {
             telemetry.events_dropped(PoolId(i as u16), dropped.unreadable, dropped.late);
         }
         let now = self.clock().now();
+        telemetry.brownout(self.with_fleet(|fleet| fleet.brownout(now.mono)));
         let watts: Vec<Option<f64>> = self.with_fleet(|fleet| fleet.watts(now).collect());
         for (i, watts) in watts.into_iter().enumerate() {
             if let Some(watts) = watts {

@@ -109,6 +109,7 @@ pub(super) struct Metrics {
     watts: Vec<Option<Gauge<f64, AtomicU64>>>,
     transitions: Family<StateLabels, Counter>,
     pub(super) stalls: Histogram,
+    pub(super) brownout: Gauge,
     pub(super) unresolved: Counter,
     open: Gauge,
     draining: Gauge,
@@ -147,6 +148,7 @@ impl Metrics {
             transitions.clone(),
         );
         let stalls = stall_series(&mut registry);
+        let brownout = brownout_series(&mut registry);
         let unresolved = Counter::default();
         registry.register(
             "unresolved",
@@ -179,6 +181,7 @@ impl Metrics {
             watts,
             transitions,
             stalls,
+            brownout,
             unresolved,
             open,
             draining,
@@ -286,6 +289,14 @@ fn call_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Counter> {
         }
     }
     series
+}
+
+fn brownout_series(registry: &mut Registry) -> Gauge {
+    let brownout = Gauge::default();
+    let help = "For lack of room in the last 15 s: 0 nobody was put off, 1 calls that may wait were, 2 such calls were \
+                turned away, 3 calls that cannot wait were turned away";
+    registry.register("brownout", help, brownout.clone());
+    brownout
 }
 
 fn stall_series(registry: &mut Registry) -> Histogram {

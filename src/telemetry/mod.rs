@@ -106,6 +106,11 @@ impl Telemetry {
         tracing::warn!(%call, "kept back: this request loses its connections wherever it is sent");
     }
 
+    /// How far the router has gone in putting off and turning away: see `Fleet::brownout`.
+    pub fn brownout(&self, level: u8) {
+        self.metrics.brownout.set(i64::from(level));
+    }
+
     /// What a pool draws now, in watts.
     pub fn pool_draws(&self, pool: PoolId, watts: f64) {
         self.metrics.pool_draws(pool, watts);

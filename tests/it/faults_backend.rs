@@ -12,7 +12,7 @@ use gridtie::flow::{Answered, Inbound, Out, Refused};
 use gridtie::upstream::Attempt;
 use gridtie::upstream::scripted::{Happening, Script};
 
-use crate::world::{World, inbound, ms, pool_of, world};
+use crate::world::{World, catalog, inbound, ms, pool_of, world, world_in};
 
 fn good() -> Usage {
     Usage { input: 100, output: 20, ..Usage::default() }
@@ -284,4 +284,36 @@ async fn b17_a_request_that_kills_whoever_works_on_it_is_sent_four_times_and_no_
     // It is tried again when five minutes are over.
     tokio::time::sleep(Duration::from_secs(301)).await;
     assert_eq!(world.router.call(ask(b"poison")).await.expect_err("still deadly").attempts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn o01_of_three_times_as_much_as_there_is_room_for_all_the_room_is_used_and_the_rest_is_told() {
+    // One pool for twenty calls of 200 ms: a hundred a second.
+    let mut few = Arc::into_inner(catalog()).expect("fresh");
+    few.models[0].offers.truncate(1);
+    few.pools[0].max_in_flight = Some(20);
+    let world = world_in(Arc::new(few), Default::default(), |_| Script::whole(ms(200), good()));
+    let (seconds, rate) = (30, 300);
+    let all = (0..seconds * rate).map(|i: u32| {
+        let router = world.router.clone();
+        async move {
+            tokio::time::sleep(Duration::from_secs(1) * i / rate).await;
+            let asked = tokio::time::Instant::now();
+            let answered = router.call(inbound(false)).await;
+            (answered.map(|_| ()), asked.elapsed())
+        }
+    });
+    let all = join_all(all).await;
+    let (served, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(|(answered, _)| answered.is_ok());
+    eprintln!("{} served, {} refused", served.len(), refused.len());
+    assert!(served.len() as f64 >= 0.95 * 100.0 * f64::from(seconds), "{} were served", served.len());
+    // Nobody waits longer than the short wait of every class, and then is told when to come back.
+    let longest = served.iter().chain(&refused).map(|(_, took)| *took).max().unwrap();
+    assert!(longest <= ms(2_300), "{longest:?}");
+    for (answered, _) in &refused {
+        let refused = answered.as_ref().unwrap_err();
+        assert!(matches!(refused.refusal, Refusal::Overloaded { .. }), "{refused:?}");
+    }
+    let text = world.router.metrics_text();
+    assert!(text.contains("\ngridtie_brownout 3\n"), "{text}");
 }

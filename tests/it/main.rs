@@ -14,6 +14,7 @@ mod failover;
 mod faults;
 mod faults_backend;
 mod faults_network;
+mod faults_process;
 mod faults_provider;
 mod faults_security;
 mod flow;

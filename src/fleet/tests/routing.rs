@@ -102,6 +102,25 @@ fn p30_every_exclusion_has_its_name() {
 }
 
 #[test]
+fn n17_a_pool_far_away_is_used_where_the_target_allows_it_and_its_tries_have_their_time() {
+    let mut c = catalog();
+    c.pools[0].rtt_prior = Duration::from_secs(3);
+    c.classes[1].finish_target = Some(Duration::from_secs(900));
+    let mut w = World::new(c, 1);
+    let interactive = w.facts(0.0);
+    assert_ne!(w.go(&interactive, 0.0).pool, OWN, "a first token is due within a second");
+    let background = CallFacts { class: BACKGROUND, deadline: at(900.0).mono, ..w.facts(0.0) };
+    let far = w.go(&background, 0.0);
+    assert_eq!(far.pool, OWN);
+    assert!(far.expected_ttft > Duration::from_secs(3) && far.ttft_limit > 2 * far.expected_ttft, "{far:?}");
+    let mut c = catalog();
+    c.pools[0].rtt_prior = Duration::from_millis(200);
+    let mut w = World::new(c, 1);
+    let interactive = w.facts(0.0);
+    assert_eq!(w.go(&interactive, 0.0).pool, OWN);
+}
+
+#[test]
 fn hints_are_obeyed() {
     let mut w = World::new(catalog(), 1);
     let mut facts = w.facts(0.0);

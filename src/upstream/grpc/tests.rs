@@ -478,6 +478,43 @@ async fn resetting(reason: h2::Reason, after_head: bool) -> u16 {
     port
 }
 
+/// Answers each call with a head and one event, and then resets it.
+async fn reset_within(socket: tokio::net::TcpStream) {
+    let mut connection = h2::server::handshake(socket).await.unwrap();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let mut body = respond.send_response(head, false).unwrap();
+        let event = said(&["a"], false).remove(1).unwrap();
+        let message = prost::Message::encode_to_vec(&event);
+        let frame = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+        body.send_data(Bytes::from(frame), false).unwrap();
+        tokio::spawn(async move {
+            // What is queued is dropped with a reset, so it must be out before.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            body.send_reset(h2::Reason::INTERNAL_ERROR);
+        });
+    }
+}
+
+#[tokio::test]
+async fn n14_a_reset_within_the_data_is_no_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(reset_within(socket));
+        }
+    });
+    let reply = upstream(&Settings::default()).call(attempt(true, &plain(port))).await;
+    let failure = match reply {
+        Ok(reply) => collect(reply).await.pop().unwrap().unwrap_err(),
+        Err(failure) => failure,
+    };
+    assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Disconnected, false), "{failure:?}");
+}
+
 #[tokio::test]
 async fn n15_a_refused_stream_was_not_worked_on_and_a_reset_one_may_have_been() {
     let gridtie = upstream(&Settings::default());

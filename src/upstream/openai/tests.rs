@@ -401,14 +401,21 @@ async fn a_proxy_gets_the_whole_uri_or_a_connect() {
 
 /// A private CA, and an acceptor with a certificate of it for `name`.
 fn authority(name: &str) -> (String, tokio_rustls::TlsAcceptor) {
+    authority_of_years(name, 2020, 4000)
+}
+
+/// The same, with a certificate from one year to another.
+fn authority_of_years(name: &str, from: i32, to: i32) -> (String, tokio_rustls::TlsAcceptor) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(ca, ca_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let leaf =
-        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let mut leaf = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    leaf.not_before = rcgen::date_time_ymd(from, 1, 1);
+    leaf.not_after = rcgen::date_time_ymd(to, 1, 1);
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
     let config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -444,6 +451,25 @@ async fn n11_certificates_are_checked_against_the_roots_and_the_name() {
         assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Tls, true), "{}", failure.message);
     }
     assert_eq!(fake.seen().len(), 1, "no request, and no key, went to a stranger");
+}
+
+#[tokio::test]
+async fn t05_n11_a_certificate_that_is_over_or_has_not_begun_is_refused_and_named() {
+    for (from, to, says) in [(2019, 2020, "expired"), (3000, 4000, "not valid yet")] {
+        let (ca_pem, acceptor) = authority_of_years("pool.internal", from, to);
+        let fake = Fake::with(vec![answer("200 OK", JSON, WHOLE)], Some(acceptor)).await;
+        let plain = attempt("https://pool.internal", false);
+        let address = Address { origin: Arc::clone(&plain.address.origin), socket: Some(fake.socket) };
+        let settings = Settings { ca_pem: Some(ca_pem), ..settings() };
+        let failure = call(&settings, Attempt { address: Arc::new(address), ..plain }).await.unwrap_err();
+        assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Tls, true));
+        assert!(
+            failure.message.contains("pool.internal") && failure.message.contains(says),
+            "{}",
+            failure.message
+        );
+        assert!(fake.seen().is_empty(), "no request, and no key, without TLS");
+    }
 }
 
 #[tokio::test]
