@@ -248,23 +248,25 @@ impl Fleet {
             offer.breaker.forgive();
             (offer.last_failed, offer.several_failed) = (None, false);
         }
-        out.extend(change.map(|c| told(d.pool, Some(d.offer), None, c, blame.kind)));
-        if blame.kind == Some(FailureKind::QuotaExhausted) && change.is_some() {
-            self.close_account(case, out);
+        let about = change.map(|c| told(d.pool, Some(d.offer), None, c, blame.kind));
+        match about {
+            Some(about) if blame.kind == Some(FailureKind::QuotaExhausted) => {
+                self.close_account(case);
+                out.push(Transition { offer: None, ..about });
+            }
+            about => out.extend(about),
         }
     }
 
-    /// The money of one model is the money of all that the pool serves: they need not find out one by one.
-    fn close_account(&mut self, case: Case<'_>, out: &mut Vec<Transition>) {
-        let Case { ticket, end, now, .. } = case;
-        let d = &ticket.dispatch;
+    /// The money of one model is the money of all that the pool serves: they need not find out one by one, and people
+    /// hear of it once.
+    fn close_account(&mut self, case: Case<'_>) {
+        let d = &case.ticket.dispatch;
         let Some(pool) = self.pools.get(d.pool.index()) else { return };
         for &id in pool.offers.iter().filter(|id| **id != d.offer) {
-            let change = self
-                .offers
-                .get_mut(id.index())
-                .and_then(|o| o.breaker.disable(end, now, &self.settings.health));
-            out.extend(change.map(|c| told(d.pool, Some(id), None, c, Some(FailureKind::QuotaExhausted))));
+            if let Some(offer) = self.offers.get_mut(id.index()) {
+                let _told_of_the_pool = offer.breaker.disable(case.end, case.now, &self.settings.health);
+            }
         }
     }
 

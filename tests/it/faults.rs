@@ -65,9 +65,9 @@ fn functions() -> BTreeSet<String> {
 /// The ids with which the name of a test begins: `b07_p11_…` has two.
 fn ids(name: &str) -> Vec<String> {
     let is_id = |part: &&str| {
-        let known =
-            part.chars().next().is_some_and(|c| GROUPS.iter().any(|(g, _)| g.to_ascii_lowercase() == c));
-        part.len() == 3 && known && part[1..].bytes().all(|b| b.is_ascii_digit())
+        let number = part.get(1..).filter(|n| n.len() == 2).and_then(|n| n.parse::<u32>().ok());
+        let group = part.chars().next().map(|c| c.to_ascii_uppercase());
+        GROUPS.iter().any(|(g, most)| group == Some(*g) && number.is_some_and(|n| (1..=*most).contains(&n)))
     };
     name.split('_').take_while(is_id).map(str::to_ascii_uppercase).collect()
 }

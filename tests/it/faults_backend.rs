@@ -317,3 +317,19 @@ async fn o01_of_three_times_as_much_as_there_is_room_for_all_the_room_is_used_an
     let text = world.router.metrics_text();
     assert!(text.contains("\ngridtie_brownout 3\n"), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p07_p30_what_no_pool_can_serve_is_the_requests_fault_and_says_what_is_missing() {
+    use gridtie::domain::{Capabilities, Request};
+    let world = world(|_| Script::whole(ms(50), good()));
+    let plain = inbound(false);
+    let long = Inbound { request: Request { input_tokens: 20_000, ..plain.request }, ..inbound(false) };
+    let sees = Inbound { needs: Capabilities::CHAT.with(Capabilities::IMAGES), ..inbound(false) };
+    for (asked, says) in [(long, "the context holds 10000"), (sees, "cannot do images")] {
+        let refused = world.router.call(asked).await.expect_err("nobody can");
+        let wire = gridtie::edge::status::refused(&refused);
+        assert_eq!((wire.http.as_u16(), wire.retry_advice(), refused.attempts), (400, Some("false"), 0));
+        assert!(wire.message.contains(says), "{}", wire.message);
+    }
+    assert_eq!(attempts(&world), 0);
+}

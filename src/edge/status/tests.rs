@@ -37,6 +37,12 @@ fn every_refusal_has_the_codes_of_the_contract() {
             Code::Unavailable,
             "no_pool",
         ),
+        (
+            Refusal::NoPool { message: said(), retry_after: secs(0), permanent: true },
+            400,
+            Code::InvalidArgument,
+            "no_pool",
+        ),
         (Refusal::Draining, 503, Code::Unavailable, "draining"),
         (Refusal::DeadlineExceeded { message: said() }, 504, Code::DeadlineExceeded, "deadline_exceeded"),
         (Refusal::Internal { message: said() }, 500, Code::Internal, "internal_error"),
