@@ -96,12 +96,9 @@ impl Hostile {
     pub(crate) async fn end(&mut self, time: Duration) -> Ended {
         let mut seen = Vec::new();
         let read = async {
-            let mut buffer = [0; 16 * 1024];
-            loop {
-                match self.0.read(&mut buffer).await {
-                    Ok(n @ 1..) => seen.extend_from_slice(&buffer[..n]),
-                    _ => break,
-                }
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(n @ 1..) = self.0.read(&mut buffer).await {
+                seen.extend_from_slice(&buffer[..n]);
             }
         };
         let closed = timeout(time, read).await.is_ok();

@@ -529,6 +529,50 @@ async fn n15_a_refused_stream_was_not_worked_on_and_a_reset_one_may_have_been() 
     assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Disconnected, false), "{failure:?}");
 }
 
+/// Says this as soon as a call has come, and closes when the other side does.
+async fn turn_away(mut socket: tokio::net::TcpStream, last_word: &[u8]) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    socket.write_all(&settings).await.unwrap();
+    let mut preface = [0; 24];
+    socket.read_exact(&mut preface).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        socket.read_exact(&mut payload).await.unwrap();
+        if head[3] == 1 {
+            break;
+        }
+    }
+    socket.write_all(last_word).await.unwrap();
+    let _left = socket.read_to_end(&mut Vec::new()).await;
+}
+
+#[tokio::test]
+async fn n15_a_call_that_one_connection_refused_or_left_out_goes_over_another_unseen() {
+    let refused = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
+    // GOAWAY, and the last stream that was looked at is none.
+    let left_out = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for last_word in [refused.to_vec(), left_out.to_vec()] {
+        let fake = Fake::new();
+        let (behind, _stop) = serve(&fake, Server::builder(), 0).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (first, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move { turn_away(first, &last_word).await });
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut on = tokio::net::TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut socket, &mut on).await });
+            }
+        });
+        let called = upstream(&Settings::default()).call(attempt(false, &plain(port)));
+        tokio::time::timeout(PATIENCE, called).await.expect("answered").unwrap();
+        assert_eq!(fake.came.lock().unwrap().len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_private_authority_is_trusted_only_where_it_is_named() {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
