@@ -60,8 +60,6 @@ pub enum Event {
     ClientGone,
     /// The client has not taken anything for too long.
     SlowReader,
-    /// Too many calls wait already.
-    Crowded,
     /// The grace of a shutdown is over.
     Shutdown,
 }
@@ -243,7 +241,13 @@ impl Call {
     /// Feeds an event.
     pub fn on(&mut self, event: Event, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
         let was_in_line = self.in_line();
+        if self.is_deferred() {
+            fleet.undefer();
+        }
         let step = self.take(event, fleet, catalog, now);
+        if self.is_deferred() {
+            fleet.defer();
+        }
         if was_in_line && !self.in_line() {
             fleet.leave(&self.facts);
         }
@@ -265,7 +269,6 @@ impl Call {
                 self.end_attempt(AttemptEnd::Cancelled, None, fleet, catalog, now);
                 self.close(Close::Gone, now)
             }
-            Event::Crowded => self.crowded(now),
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),
         }

@@ -5,6 +5,7 @@
 //! jitter in events without an RNG comes from the call's id.
 
 mod account;
+mod again;
 mod decide;
 pub mod decision;
 pub mod explain;
@@ -63,6 +64,8 @@ pub struct Fleet {
     generation: u64,
     /// Calls that wait for room.
     line: Queue,
+    /// How many wait for a better price.
+    deferred: usize,
     /// Kept between decisions so that they need no allocation.
     scratch: Survey,
     /// What a rival's rule remembers, where one chooses.
@@ -101,6 +104,7 @@ impl Fleet {
             next_endpoint: 0,
             generation: 0,
             line,
+            deferred: 0,
             scratch: Survey::default(),
             rivals,
             prefixes: Prefixes::default(),

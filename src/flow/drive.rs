@@ -211,13 +211,11 @@ impl Driven {
         }
     }
 
-    /// Waits for its time or its turn, in a bounded waiting room.
+    /// Waits for its time or its turn.
     pub(super) async fn wait(&mut self) -> Step {
         let router = self.router.clone();
         let id = self.call.facts().id;
-        let Some(place) = router.waiting.enter(id, router.settings.max_waiting) else {
-            return self.step(Event::Crowded);
-        };
+        let place = router.waiting.enter(id);
         let mut called = router.fleet().is_called(id);
         loop {
             if !called && let Err(step) = self.until_called(&place).await {

@@ -36,8 +36,6 @@ use crate::upstream::{Onward, Upstream};
 /// What an operator may set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// At most so many calls wait for a pool at once; one more is refused.
-    pub max_waiting: usize,
     /// At most so many bytes of a stream wait for its client; a single larger event passes alone.
     pub stream_buffer: usize,
     /// A stream without content for this long gets its headers and then comments, while the call goes on.
@@ -47,10 +45,9 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// The limits of the security model: 64 KiB and 60 s a stream. Ten seconds are short of what proxies call dead. A thousand waiting calls cost some megabytes.
+    /// The limits of the security model: 64 KiB and 60 s a stream. Ten seconds are short of what proxies call dead.
     fn default() -> Self {
         Self {
-            max_waiting: 1_000,
             stream_buffer: 64 << 10,
             hold: Duration::from_secs(10),
             write_blocked: Duration::from_secs(60),
