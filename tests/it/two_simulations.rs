@@ -17,6 +17,7 @@
 mod crowd;
 mod lattice;
 mod live;
+mod patience;
 mod simulated;
 mod trouble;
 
