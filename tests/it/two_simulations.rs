@@ -15,16 +15,21 @@
 //! the others [`without_ties`] looks for a seed with which it does not.
 
 mod crowd;
+mod grants;
 mod lattice;
 mod live;
 mod patience;
+mod reach;
+mod sessions;
 mod simulated;
 mod trouble;
+mod whole;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use gridtie::call::Record;
-use gridtie::domain::{CallFacts, Catalog, Ending, Instant};
+use gridtie::call::{AttemptResult, Record};
+use gridtie::domain::{CallFacts, Catalog, Ending, FailureKind, Instant, Usd};
 use gridtie::engine::draw::mix;
 use gridtie::engine::{Door, Settings as Engine};
 use gridtie::fleet;
@@ -34,7 +39,7 @@ use gridtie::sim::{Arrival, Fault, Traffic};
 #[derive(Debug)]
 struct Scene {
     seed: u64,
-    catalog: std::sync::Arc<Catalog>,
+    catalog: Arc<Catalog>,
     routing: fleet::Settings,
     /// By pool, one an endpoint.
     engines: Vec<Vec<Engine>>,
@@ -56,8 +61,8 @@ struct Told {
     /// When it was first sent.
     sent: Option<Instant>,
     ending: Option<Ending>,
-    /// The pools that it was sent to.
-    pools: Vec<usize>,
+    /// What each pool that it was sent to takes for it, and when it was sent there, in order.
+    bills: Vec<(usize, Instant, Usd)>,
     /// Tokens of the prompt that came from a cache.
     cached: u64,
     /// What engines said of it, and when the router heard it: the endpoint, its pool, the moment.
@@ -66,7 +71,9 @@ struct Told {
 
 fn told(facts: &CallFacts, record: &Record) -> Told {
     let heard = record.attempts.iter().flat_map(|a| {
-        let moments = a.first_token.into_iter().chain([a.ended]);
+        // Streams that are lost with their pool are lost in the order in which they came.
+        let lost = facts.stream && a.result == AttemptResult::Failed(FailureKind::Disconnected);
+        let moments = a.first_token.into_iter().chain((!lost).then_some(a.ended));
         moments.map(|at| (a.endpoint.0, a.pool.index(), at))
     });
     Told {
@@ -75,7 +82,7 @@ fn told(facts: &CallFacts, record: &Record) -> Told {
         waited: record.waited_for.as_ref().map(ToString::to_string),
         sent: record.attempts.first().map(|a| a.started),
         ending: record.ending,
-        pools: record.attempts.iter().map(|a| a.pool.index()).collect(),
+        bills: record.attempts.iter().map(|a| (a.pool.index(), a.started, a.cost)).collect(),
         cached: record.usage.cached,
         heard: heard.collect(),
     }
@@ -110,8 +117,9 @@ async fn same_live(scene: &Scene, sim: &Accounts) {
     assert_eq!((sim.len(), live.len()), (calls, calls));
     let differs = (0..calls).filter(|i| scene.of(&live, *i).text != scene.of(sim, *i).text);
     // The first to go another way tells why; the rest follow from it.
-    let first =
-        differs.min_by_key(|i| [&live, sim].map(|a| scene.of(a, *i).sent.unwrap_or(Instant::NEVER)).into_iter().min());
+    let first = differs.min_by_key(|i| {
+        [&live, sim].map(|a| scene.of(a, *i).sent.unwrap_or(Instant::NEVER)).into_iter().min()
+    });
     if let Some(i) = first {
         let at = scene.traffic.arrivals[i].at;
         let [live, sim] = [&live, sim].map(|accounts| &scene.of(accounts, i).text);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gridtie::domain::catalog::{Class, Grants, Model, Offer, Pool, Tenant};
 use gridtie::domain::{
-    Address, AskKind, Capabilities, Catalog, ClassId, Duration, Instant, ModelId, OfferId, PoolId, Price, Prices,
-    Tenure, Timestamp,
+    Address, AskKind, Capabilities, Catalog, ClassId, Duration, Instant, ModelId, OfferId, PoolId, Price,
+    Prices, Tenure, Timestamp,
 };
 use gridtie::engine::draw::{below, mix, unit};
 use gridtie::engine::{Batching, Opaque, Power, Settings as Engine, Speed};
@@ -92,7 +92,7 @@ impl Lattice {
                 pool(3, Tenure::Metered),
             ],
             offers: vec![offer(0, 0, 0.0), offer(1, 0, 0.0), offer(2, 0, 0.6), offer(3, 0, 1.2)],
-            models: vec![model("chat", AskKind::Chat, 0..4)],
+            models: vec![model("chat", AskKind::Chat, [0, 1, 2, 3])],
             classes,
             tenants: vec![Tenant { name: "anonymous".into() }],
             default_class: ClassId(0),
@@ -145,11 +145,12 @@ impl Lattice {
 /// Of the smallest size.
 pub(super) fn arrival(at: Instant, class: ClassId) -> Arrival {
     let (input, output) = (BLOCK, 1);
-    Arrival { at, model: ModelId(0), class, input, output, client: 0, session: None, prefix: Arc::default() }
+    let (client, session, prefix) = (0, None, Arc::default());
+    Arrival { at, model: ModelId(0), class, input, output, stream: true, client, session, prefix }
 }
 
-pub(super) fn model(name: &str, kind: AskKind, offers: std::ops::Range<u16>) -> Model {
-    Model { name: name.into(), aliases: vec![], kind, offers: offers.map(OfferId).collect() }
+pub(super) fn model<const N: usize>(name: &str, kind: AskKind, offers: [u16; N]) -> Model {
+    Model { name: name.into(), aliases: vec![], kind, offers: offers.map(OfferId).into() }
 }
 
 pub(super) fn offer(pool: u16, model: u16, dollars: f64) -> Offer {

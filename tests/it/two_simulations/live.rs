@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt;
 use gridtie::call::Record;
 use gridtie::clock::Clock;
-use gridtie::domain::request::{Ask, Chat, Message, Part, Role, Sampling};
+use gridtie::domain::request::{Ask, Chat, Embed, EmbedInput, Message, Part, Role, Sampling};
 use gridtie::domain::{
-    AskKind, Body, CallFacts, CallId, Capabilities, Catalog, Hints, PoolId, Request, TenantId,
+    AskKind, Block, Body, CallFacts, CallId, Capabilities, Catalog, Hints, PoolId, Request, TenantId,
 };
 use gridtie::engine::draw::mix;
 use gridtie::fleet::Fleet;
@@ -97,18 +97,18 @@ fn pools(scene: &Scene, clock: &Clock) -> Vec<Simulated> {
 }
 
 pub(super) fn inbound(arrival: &Arrival, catalog: &Catalog) -> Inbound {
-    let text = "four".repeat(arrival.input as usize);
-    let chat = Chat {
-        messages: vec![Message { role: Role::User, parts: vec![Part::Text(text)], name: None }],
-        sampling: Sampling { max_tokens: Some(arrival.output), ..Sampling::default() },
-        ..Chat::default()
+    let kind = catalog.model(arrival.model).kind;
+    let (body, needs) = match kind {
+        AskKind::Embed => (Ask::Embed(embed(arrival)), Capabilities::EMBED),
+        AskKind::Chat | AskKind::Completion => (Ask::Chat(chat(arrival)), Capabilities::CHAT),
     };
+    let stream = arrival.stream && kind != AskKind::Embed;
     Inbound {
         request: Request {
-            kind: AskKind::Chat,
-            stream: true,
+            kind,
+            stream,
             stream_usage: false,
-            body: Body::Canonical(Box::new(Ask::Chat(chat))),
+            body: Body::Canonical(Box::new(body)),
             input_tokens: arrival.input,
             forward: Vec::new(),
         },
@@ -116,14 +116,36 @@ pub(super) fn inbound(arrival: &Arrival, catalog: &Catalog) -> Inbound {
         class: Some(catalog.class(arrival.class).name.to_string()),
         tenant: TenantId(0),
         session: arrival.session.map(|number| number.to_string()),
+        prefix: Arc::clone(&arrival.prefix),
         hints: Hints::default(),
-        needs: Capabilities::CHAT.with(Capabilities::STREAM),
+        needs: if stream { needs.with(Capabilities::STREAM) } else { needs },
         // The router does not know how long an answer will be; the simulated model does.
         max_tokens: None,
         n: 1,
         timeout: None,
         client_retry: false,
     }
+}
+
+fn chat(arrival: &Arrival) -> Chat {
+    Chat {
+        messages: vec![Message { role: Role::User, parts: vec![Part::Text(prompt(arrival))], name: None }],
+        sampling: Sampling { max_tokens: Some(arrival.output), ..Sampling::default() },
+        ..Chat::default()
+    }
+}
+
+fn embed(arrival: &Arrival) -> Embed {
+    let inputs = vec![EmbedInput::Text(prompt(arrival))];
+    Embed { inputs, dimensions: None, base64: false }
+}
+
+/// Text of that length. Simulated engines cut it into pieces of 512 tokens: equal blocks of prompts are equal pieces.
+fn prompt(arrival: &Arrival) -> String {
+    let piece = |block: &Block| format!("{:016x}", block.hash).repeat(block.tokens as usize / 4);
+    let known: String = arrival.prefix.iter().map(piece).collect();
+    let rest = arrival.input as usize - known.len() / 4;
+    known + &"four".repeat(rest)
 }
 
 async fn play(router: Router, arrival: Arrival) {
