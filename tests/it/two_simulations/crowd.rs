@@ -38,7 +38,7 @@ fn traffic() -> Traffic {
             ..arrival(LATTICE.at(slot, residue), ClassId(class))
         }
     };
-    Traffic { name: "crowd".to_owned(), arrivals: (0..4_000).map(call).collect() }
+    Traffic { name: "crowd".to_owned(), arrivals: (0..3_000).map(call).collect() }
 }
 
 fn scene() -> Scene {

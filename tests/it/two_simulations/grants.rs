@@ -60,7 +60,7 @@ fn scene(seed: u64) -> Scene {
         engines,
         doors: doors.into(),
         faults: Vec::new(),
-        traffic: Traffic { name: "grants".to_owned(), arrivals: LATTICE.calls(1_000, 1.5, seed) },
+        traffic: Traffic { name: "grants".to_owned(), arrivals: LATTICE.calls(800, 1.5, seed) },
     }
 }
 

@@ -31,7 +31,7 @@ fn scene(seed: u64) -> Scene {
         engines,
         doors: [0, 1, 2, 1].map(|n| Door { delay: LATTICE.steps(n), ..Door::default() }).into(),
         faults: Vec::new(),
-        traffic: Traffic { name: "patience".to_owned(), arrivals: LATTICE.calls(1_000, 2.0, seed) },
+        traffic: Traffic { name: "patience".to_owned(), arrivals: LATTICE.calls(800, 2.0, seed) },
     }
 }
 

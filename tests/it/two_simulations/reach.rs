@@ -53,7 +53,7 @@ fn scene(seed: u64) -> Scene {
         engines,
         doors: doors.into(),
         faults: Vec::new(),
-        traffic: Traffic { name: "reach".to_owned(), arrivals: LATTICE.calls(1_000, 2.0, seed) },
+        traffic: Traffic { name: "reach".to_owned(), arrivals: LATTICE.calls(800, 2.0, seed) },
     }
 }
 

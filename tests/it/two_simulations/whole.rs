@@ -17,7 +17,7 @@ const VECTORS: ModelId = ModelId(1);
 
 /// A third of all calls are streams, a third want their answers whole, and a third want vectors.
 fn calls(seed: u64) -> Vec<Arrival> {
-    let mut calls = LATTICE.calls(1_000, 2.0, seed);
+    let mut calls = LATTICE.calls(800, 2.0, seed);
     for (i, call) in calls.iter_mut().enumerate() {
         match below(mix(mix(seed, 77), i as u64), 3) {
             0 => {}
