@@ -120,6 +120,7 @@ pub(crate) fn inbound(stream: bool) -> Inbound {
         class: None,
         tenant: TenantId(0),
         session: None,
+        prefix: Arc::default(),
         hints: Hints::default(),
         needs: Capabilities::CHAT,
         max_tokens: Some(100),
