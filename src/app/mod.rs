@@ -3,6 +3,7 @@
 pub mod build;
 pub mod seed;
 pub mod serve;
+mod watchdog;
 
 pub use build::{records, router};
 pub use serve::{Bound, Server, bind};

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::watchdog;
 use crate::config::Checked;
 use crate::discover;
 use crate::domain::{Duration, PoolId};
@@ -311,6 +312,7 @@ fn spawn_upkeep(tasks: &mut JoinSet<()>, router: &Router, checked: &Checked, see
         let seed = seed.wrapping_add(i as u64);
         tasks.spawn(discover::watch(PoolId(i as u16), endpoints.clone(), seed, discover::system, tell));
     }
+    tasks.spawn(watchdog::watch(router.clone()));
     let router = router.clone();
     tasks.spawn(async move {
         let mut ticks = 0_u32;

@@ -29,7 +29,7 @@ impl Call {
             Turn::Alone => Wait { news_at: Instant::NEVER, look_at: until, in_line: false },
             Turn::InLine { opens, look_at, wish } => {
                 if !fleet.join(&self.facts, wish) {
-                    return self.crowded(now);
+                    return self.crowded(fleet, now);
                 }
                 Wait { news_at: opens, look_at, in_line: true }
             }
@@ -62,7 +62,8 @@ impl Call {
     }
 
     /// Too many wait already.
-    fn crowded(&mut self, now: Now) -> Step {
+    fn crowded(&mut self, fleet: &mut Fleet, now: Now) -> Step {
+        fleet.turned_away(&self.facts, now);
         let message = format!(
             "too many calls wait already (for {})",
             self.record.waited_for.as_deref().unwrap_or("a pool")

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::state::Endpoint;
 use super::{Decision, Fleet, Tried, Turn};
-use crate::domain::{CallFacts, Duration, FailureKind, Now, Refusal};
+use crate::domain::{CallFacts, Duration, EndpointId, FailureKind, Now, OfferId, Refusal};
 use crate::health::Admission;
 
 /// When the retry budget is spent, it is worth asking again after this.
@@ -61,7 +62,7 @@ impl Fleet {
         if lost >= settings.disconnects {
             return nobody("lost the connection twice: it may be the call that does it");
         }
-        if self.is_free(last, now)
+        if self.is_free(facts, last, now)
             || self.retries.allows(facts.tenant, facts.input_tokens, now.mono, &settings)
         {
             return Ok(());
@@ -70,20 +71,31 @@ impl Fleet {
     }
 
     /// A retry after this costs no budget: nothing was worked on, or the place is ejected by now and the call leaves
-    /// it as all others do.
-    fn is_free(&self, last: &Tried, now: Now) -> bool {
-        let settings = &self.settings.health;
-        let off = |a: Admission| matches!(a, Admission::Off { .. });
-        let Some(offer) = self.offers.get(last.offer.index()) else { return true };
-        let endpoint = self.pools.get(last.pool.index()).and_then(|p| p.endpoint(last.endpoint));
-        last.unprocessed
-            || off(offer.breaker.admission(now.mono, settings))
-            || endpoint.is_none_or(|e| off(e.admission(offer.lane, now.mono, settings)))
+    /// it as all others do. Where everybody is ejected there is nobody to leave it for: such retries are what a storm
+    /// is made of.
+    fn is_free(&self, facts: &CallFacts, last: &Tried, now: Now) -> bool {
+        if last.unprocessed {
+            return true;
+        }
+        let is_off = |offer: OfferId, endpoint: Option<EndpointId>| {
+            let settings = &self.settings.health;
+            let off = |a: Admission| matches!(a, Admission::Off { .. });
+            let (state, pool) =
+                (&self.offers[offer.index()], &self.pools[self.catalog.offer(offer).pool.index()]);
+            let gone = |e: &Endpoint| off(e.admission(state.lane, now.mono, settings));
+            let endpoints = match endpoint {
+                Some(one) => pool.endpoint(one).is_none_or(gone),
+                None => pool.drained || pool.endpoints.iter().filter(|e| !e.leaving).all(gone),
+            };
+            endpoints || off(state.breaker.admission(now.mono, settings))
+        };
+        let another = || self.catalog.model(facts.model).offers.iter().any(|&offer| !is_off(offer, None));
+        is_off(last.offer, Some(last.endpoint)) && another()
     }
 
     pub(super) fn charge(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) {
         match tried.last() {
-            Some(last) if self.is_free(last, now) => {}
+            Some(last) if self.is_free(facts, last, now) => {}
             Some(_) => self.retries.spend(facts.tenant, facts.input_tokens, now.mono),
             None if facts.client_retry => self.retries.repeated(facts.tenant, facts.input_tokens, now.mono),
             None => {}

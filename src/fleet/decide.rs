@@ -76,7 +76,9 @@ impl Fleet {
                     // A last resort whose few places are taken. What an ordinary look finds in the way is the reason.
                     self.survey(&asking, &mut found);
                 }
-                self.wait_or_shed(&asking, &found)
+                let decision = self.wait_or_shed(&asking, &found);
+                self.put_off(facts, &decision, now);
+                decision
             }
         };
         self.scratch = found;

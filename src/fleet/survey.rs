@@ -128,6 +128,9 @@ impl Fleet {
         if !state.is_well() && self.held_back(asking, known)? {
             rank = Rank::HeldBack;
         }
+        if !state.sizes.allow(asking.call.facts.input_tokens, asking.call.now.mono) {
+            rank = Rank::HeldBack;
+        }
         let quote = self.quote(asking, known, grants_usd);
         worth_trying(&asking.call, pool, &quote)?;
         let terms = price::terms(&quote, &asking.call);

@@ -9,6 +9,7 @@ mod drive;
 mod late;
 mod relay;
 mod resolve;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -95,6 +96,8 @@ struct Inner {
     open: AtomicUsize,
     all_closed: Notify,
     draining: AtomicBool,
+    /// Some request is suspected to lose its connections by itself.
+    suspicious: AtomicBool,
     grace_over: CancellationToken,
 }
 
@@ -121,6 +124,7 @@ impl Router {
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
             draining: AtomicBool::new(false),
+            suspicious: AtomicBool::new(false),
             grace_over: CancellationToken::new(),
         }))
     }
@@ -199,6 +203,7 @@ impl Router {
             telemetry.events_dropped(PoolId(i as u16), dropped.unreadable, dropped.late);
         }
         let now = self.clock().now();
+        telemetry.brownout(self.with_fleet(|fleet| fleet.brownout(now.mono)));
         let watts: Vec<Option<f64>> = self.with_fleet(|fleet| fleet.watts(now).collect());
         for (i, watts) in watts.into_iter().enumerate() {
             if let Some(watts) = watts {

@@ -21,6 +21,9 @@ const TTFT_BUCKETS: [f64; 12] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0,
 /// From an embedding to a long answer of a slow model, in seconds.
 const CALL_BUCKETS: [f64; 12] = [0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
 
+/// From what a scheduler does to a machine that slept, in seconds.
+const STALL_BUCKETS: [f64; 6] = [0.2, 0.5, 1.0, 2.0, 10.0, 60.0];
+
 const ENDINGS: [Ending; 5] =
     [Ending::Ok, Ending::Failed, Ending::Refused, Ending::Broken, Ending::ClientGone];
 
@@ -105,6 +108,8 @@ pub(super) struct Metrics {
     /// By pool, where it is known.
     watts: Vec<Option<Gauge<f64, AtomicU64>>>,
     transitions: Family<StateLabels, Counter>,
+    pub(super) stalls: Histogram,
+    pub(super) brownout: Gauge,
     pub(super) unresolved: Counter,
     open: Gauge,
     draining: Gauge,
@@ -142,6 +147,8 @@ impl Metrics {
             "Changes of state of pools, offers and endpoints",
             transitions.clone(),
         );
+        let stalls = stall_series(&mut registry);
+        let brownout = brownout_series(&mut registry);
         let unresolved = Counter::default();
         registry.register(
             "unresolved",
@@ -173,6 +180,8 @@ impl Metrics {
             polls_failed,
             watts,
             transitions,
+            stalls,
+            brownout,
             unresolved,
             open,
             draining,
@@ -280,6 +289,21 @@ fn call_series(registry: &mut Registry, catalog: &Catalog) -> Vec<Counter> {
         }
     }
     series
+}
+
+fn brownout_series(registry: &mut Registry) -> Gauge {
+    let brownout = Gauge::default();
+    let help = "For lack of room in the last 15 s: 0 nobody was put off, 1 calls that may wait were, 2 such calls were \
+                turned away, 3 calls that cannot wait were turned away";
+    registry.register("brownout", help, brownout.clone());
+    brownout
+}
+
+fn stall_series(registry: &mut Registry) -> Histogram {
+    let stalls = Histogram::new(STALL_BUCKETS);
+    let help = "Times that the router stood still, where they were longer than a tenth of a second";
+    registry.register("stall_seconds", help, stalls.clone());
+    stalls
 }
 
 fn event_series(registry: &mut Registry, catalog: &Catalog) -> Vec<[Gauge; 2]> {

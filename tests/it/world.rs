@@ -177,7 +177,15 @@ pub(crate) fn world_with(
     settings: flow::Settings,
     play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
 ) -> World {
-    let catalog = catalog();
+    world_in(catalog(), settings, play)
+}
+
+/// The same with pools of the test's own, as many and in the same order.
+pub(crate) fn world_in(
+    catalog: Arc<Catalog>,
+    settings: flow::Settings,
+    play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
+) -> World {
     let clock = clock();
     let kept = Arc::new(Kept::default());
     let log = LogWriter::memory();

@@ -5,7 +5,7 @@ fn limited(after: Option<u64>) -> AttemptEnd {
 }
 
 #[test]
-fn a_limited_pool_is_left_alone_for_as_long_as_it_asked() {
+fn p01_a_limited_pool_is_left_alone_for_as_long_as_it_asked() {
     let mut w = World::new(catalog(), 1);
     let facts = w.facts(0.0);
     let t = w.start(&facts, 0.0);
@@ -39,7 +39,7 @@ fn interactive_calls_wait_for_a_short_cooldown_only() {
 }
 
 #[test]
-fn a_limited_call_may_go_back_to_the_only_pool_after_its_cooldown() {
+fn p01_a_limited_call_may_go_back_to_the_only_pool_after_its_cooldown() {
     let mut w = World::alone(1);
     let facts = w.facts(0.0);
     let t = w.start(&facts, 0.0);
@@ -172,7 +172,7 @@ fn a_pool_out_of_contact_is_waited_for_by_those_who_may() {
 }
 
 #[test]
-fn what_cannot_be_in_time_is_not_sent() {
+fn o08_what_cannot_be_in_time_is_not_sent() {
     let mut w = World::new(catalog(), 1);
     let mut facts = w.facts(0.0);
     facts.deadline = at(0.01).mono;
