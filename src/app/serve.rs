@@ -271,7 +271,7 @@ fn readiness(router: &Router) -> Readiness {
 
 /// Asks the engines of a pool how busy they are.
 fn spawn_probe(tasks: &mut JoinSet<()>, router: &Router, pool: PoolId, settings: probe::Settings, seed: u64) {
-    let Some(upstream) = router.upstream(pool).cloned() else { return };
+    let Some(upstream) = router.upstream(pool) else { return };
     let (places, tell) = (router.clone(), router.clone());
     tasks.spawn(probe::watch(
         settings,
@@ -283,7 +283,7 @@ fn spawn_probe(tasks: &mut JoinSet<()>, router: &Router, pool: PoolId, settings:
                 let now = tell.clock().now();
                 tell.with_fleet(|fleet| fleet.reported(pool, endpoint, load, now));
             }
-            Err(failure) => tell.telemetry().poll_failed(tell.catalog(), pool, &failure),
+            Err(failure) => tell.telemetry().poll_failed(&tell.catalog(), pool, &failure),
         },
     ));
 }

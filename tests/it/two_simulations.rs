@@ -225,6 +225,7 @@ fn catalog(scene: Scene) -> Arc<Catalog> {
         ],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     })
 }
 
@@ -450,7 +451,7 @@ async fn through_flow(scene: Scene, traffic: &Traffic) -> Accounts {
 
 async fn play(router: Router, arrival: Arrival) {
     tokio::time::sleep_until(router.clock().deadline(arrival.at)).await;
-    let inbound = inbound(&arrival, router.catalog());
+    let inbound = inbound(&arrival, &router.catalog());
     if let Ok(Answered::Stream { body, .. }) = router.call(inbound).await {
         body.count().await;
     }

@@ -77,7 +77,8 @@ impl Lower<'_> {
             endpoints.push(lowered.endpoints);
             probes.push(lowered.probe);
         }
-        let catalog = Catalog { pools, offers, models, classes, tenants, default_class };
+        let lineage = Default::default();
+        let catalog = Catalog { pools, offers, models, classes, tenants, default_class, lineage };
         Parts {
             simulate: self.simulate(file.simulate.as_ref(), &catalog, &upstreams),
             catalog,

@@ -73,7 +73,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::DrainPoolRequest>,
     ) -> Result<Response<v1::DrainPoolResponse>, Status> {
-        let pool = find(self.router.catalog(), &request.into_inner().pool)?;
+        let pool = find(&self.router.catalog(), &request.into_inner().pool)?;
         self.router.drain(pool);
         Ok(Response::new(v1::DrainPoolResponse { pool: one(&self.router, pool) }))
     }
@@ -82,7 +82,7 @@ impl Admin for Service {
         &self,
         request: Request<v1::ResumePoolRequest>,
     ) -> Result<Response<v1::ResumePoolResponse>, Status> {
-        let pool = find(self.router.catalog(), &request.into_inner().pool)?;
+        let pool = find(&self.router.catalog(), &request.into_inner().pool)?;
         self.router.resume(pool);
         Ok(Response::new(v1::ResumePoolResponse { pool: one(&self.router, pool) }))
     }
@@ -93,7 +93,7 @@ fn find(catalog: &Catalog, name: &str) -> Result<PoolId, Status> {
         return Err(wrong("pool", "Name the pool; ListPools has those there are."));
     }
     catalog.pool_id(name).ok_or_else(|| {
-        let names = || catalog.pools.iter().map(|pool| &*pool.name);
+        let names = || catalog.live_pools().map(|(_, pool)| &*pool.name);
         let hint = nearest(name, names()).map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
         let all = names().collect::<Vec<_>>().join(", ");
         let message = format!("No pool is called `{}`.{hint} There are: {all}.", shown(name));
@@ -159,18 +159,32 @@ fn states(list: &v1::ListPoolsResponse) -> impl Iterator<Item = (&str, i32)> {
 
 fn list(router: &Router) -> v1::ListPoolsResponse {
     let now = router.clock().now();
-    let status = router.with_fleet(|fleet| fleet.status(now));
-    let pools = status.pools.into_iter().enumerate();
+    let (status, catalog) = router.with_fleet(|fleet| (fleet.status(now), fleet.catalog().clone()));
     v1::ListPoolsResponse {
-        pools: pools.map(|(i, pool)| pool_to_wire(router.catalog(), PoolId(i as u16), pool)).collect(),
+        pools: listed(&catalog, status.pools),
         at: Some(timestamp(now.wall)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         draining: router.draining(),
     }
 }
 
+/// Those of the config in its order, then those that are left only for their last calls.
+fn listed(catalog: &Catalog, all: Vec<PoolStatus>) -> Vec<v1::PoolStatus> {
+    let mut all: Vec<Option<PoolStatus>> = all.into_iter().map(Some).collect();
+    let mut ids: Vec<PoolId> = catalog.live_pools().map(|(id, _)| id).collect();
+    let left = |(i, pool): (usize, &Option<PoolStatus>)| {
+        let id = PoolId(i as u16);
+        (!catalog.has_pool(id) && pool.as_ref().is_some_and(|pool| pool.in_flight > 0)).then_some(id)
+    };
+    ids.extend(all.iter().enumerate().filter_map(left));
+    let status = |id: PoolId| Some((id, all.get_mut(id.index())?.take()?));
+    ids.into_iter().filter_map(status).map(|(id, pool)| pool_to_wire(catalog, id, pool)).collect()
+}
+
 fn one(router: &Router, pool: PoolId) -> Option<v1::PoolStatus> {
-    list(router).pools.into_iter().nth(pool.index())
+    let now = router.clock().now();
+    let (status, catalog) = router.with_fleet(|fleet| (fleet.status(now), fleet.catalog().clone()));
+    Some(pool_to_wire(&catalog, pool, status.pools.into_iter().nth(pool.index())?))
 }
 
 fn pool_to_wire(catalog: &Catalog, id: PoolId, pool: PoolStatus) -> v1::PoolStatus {

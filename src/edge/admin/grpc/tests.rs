@@ -68,6 +68,7 @@ fn catalog() -> Arc<Catalog> {
         classes: vec![class],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     })
 }
 
