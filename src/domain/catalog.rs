@@ -18,7 +18,7 @@ use super::timetable::Timetable;
 use super::usage::Prices;
 
 /// The facts that routing may rely on.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// By [`PoolId`], in the order of the first config.
     pub pools: Vec<Pool>,
@@ -106,7 +106,7 @@ impl Tenure {
 }
 
 /// Capacity under one contract.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Pool {
     /// Unique.
     pub name: Arc<str>,
@@ -353,7 +353,7 @@ impl Quota {
 }
 
 /// A pool's service of a model.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Offer {
     /// Whose.
     pub pool: PoolId,
@@ -390,7 +390,7 @@ impl Offer {
 }
 
 /// A name that clients ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     /// Unique.
     pub name: Arc<str>,
@@ -403,7 +403,7 @@ pub struct Model {
 }
 
 /// What kind of traffic a call is: its targets and what they are worth.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Class {
     /// Unique.
     pub name: Arc<str>,

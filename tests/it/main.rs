@@ -14,6 +14,7 @@ mod failover;
 mod flow;
 mod recorded;
 mod records;
+mod reload;
 mod shutdown;
 mod slow_readers;
 mod tidy;

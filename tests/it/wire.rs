@@ -4,12 +4,13 @@
 mod client;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gridtie::app::Reloads;
 use gridtie::app::serve::Descent;
 use gridtie::clock::Clock;
 use gridtie::config::{self, Checked, Surroundings};
@@ -48,6 +49,8 @@ pub(crate) enum Act {
 /// A request that a scripted server got.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    /// In lower case.
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -254,7 +257,7 @@ async fn read(reader: &mut OwnedReadHalf) -> Option<Asked> {
             };
             if all.len() >= end + 4 + length {
                 let body = String::from_utf8_lossy(&all[end + 4..]).into_owned();
-                return Some(Asked { body });
+                return Some(Asked { head, body });
             }
         }
         if reader.read_buf(&mut all).await.ok()? == 0 {
@@ -365,6 +368,7 @@ expect = {{ first_token = "10ms", output_tokens_per_s = 10000, slots = 2000 }}
 /// A router that runs, with all its faces.
 pub(crate) struct Running {
     pub(crate) router: Router,
+    pub(crate) reloads: Reloads,
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -387,17 +391,28 @@ impl Running {
         let loaded = config::load_str("test.toml", config, Path::new(""), &Surroundings::Unread);
         let mut checked = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         change(&mut checked);
+        Self::start_checked(checked, None, descent).await
+    }
+
+    /// From a file, which may change.
+    pub(crate) async fn start_file(path: &Path) -> Self {
+        let checked = config::load(path).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let descent = Descent { lame_duck: Duration::ZERO, grace: LONG };
+        Self::start_checked(checked, Some(path.to_owned()), descent).await
+    }
+
+    async fn start_checked(checked: Checked, source: Option<PathBuf>, descent: Descent) -> Self {
         let log = LogWriter::memory();
         let records = gridtie::app::records(&checked).unwrap();
         let router = gridtie::app::router(&checked, Clock::system(), 7, log.clone(), records).unwrap();
-        let server = gridtie::app::bind(router.clone(), checked, 7).await.unwrap();
-        let bound = server.bound();
+        let server = gridtie::app::bind(router.clone(), checked, source, 7).await.unwrap();
+        let (bound, reloads) = (server.bound(), server.reloads().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
         let ended =
             tokio::spawn(async move { server.run(stopped, std::future::pending(), descent).await.unwrap() });
         let [http, grpc, admin] = [bound.http, bound.grpc, bound.admin].map(Option::unwrap);
-        Self { router, http, grpc, admin, log, stop, ended }
+        Self { router, reloads, http, grpc, admin, log, stop, ended }
     }
 }
 
