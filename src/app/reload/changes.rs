@@ -103,8 +103,15 @@ pub(super) fn changes(running: &Checked, next: &Checked) -> Vec<Change> {
         }
     };
     let default = |c: &Catalog| c.classes.get(c.default_class.index()).map(|c| c.name.clone());
-    let routing = running.routing != next.routing;
-    note("routing", words([("settings", routing), ("default_class", default(was) != default(is))]));
+    // How many may wait is a limit.
+    let routed = crate::fleet::Settings { queue: next.routing.queue, ..running.routing };
+    let routing = routed != next.routing;
+    let order = next.routing.choice.policy == Policy::Ordered && in_order(was, is) != in_order(is, was);
+    let default_class = default(was) != default(is);
+    note(
+        "routing",
+        words([("settings", routing), ("default_class", default_class), ("order of the pools", order)]),
+    );
     note("limits", words([("waiting", running.flow != next.flow)]));
     note("auth", auth(running, next));
     let (was, is) = (&running.listen, &next.listen);
@@ -116,6 +123,13 @@ pub(super) fn changes(running: &Checked, next: &Checked) -> Vec<Change> {
     ];
     note("certificates", words(certificates));
     out
+}
+
+/// The pools that `other` has too, in the order of a config that says one.
+fn in_order<'a>(of: &'a Catalog, other: &Catalog) -> Vec<&'a str> {
+    let mut both: Vec<_> = of.pools.iter().filter(|pool| other.pool_id(&pool.name).is_some()).collect();
+    both.sort_by_key(|pool| pool.order);
+    both.iter().map(|pool| &*pool.name).collect()
 }
 
 fn words<const N: usize>(of: [(&str, bool); N]) -> Vec<String> {
@@ -152,7 +166,6 @@ pub(super) fn position(checked: &Checked, name: &str) -> Option<usize> {
 }
 
 fn pools(running: &Checked, next: &Checked, out: &mut Vec<Change>) {
-    let ordered = next.routing.choice.policy == Policy::Ordered;
     let details = |was: &crate::domain::Pool, is: &crate::domain::Pool| {
         let (Some(a), Some(b)) = (position(running, &was.name), position(next, &is.name)) else {
             return Vec::new();
@@ -170,7 +183,6 @@ fn pools(running: &Checked, next: &Checked, out: &mut Vec<Change>) {
             ("grants", was.grants != is.grants),
             ("round_trip", was.rtt_prior != is.rtt_prior),
             ("max_in_flight", was.max_in_flight != is.max_in_flight),
-            ("order", ordered && was.order != is.order),
             ("weight", was.weight != is.weight),
             ("expect", was.engine_prior != is.engine_prior),
         ]));
