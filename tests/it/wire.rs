@@ -15,7 +15,7 @@ use gridtie::app::serve::Descent;
 use gridtie::clock::Clock;
 use gridtie::config::{self, Checked, Surroundings};
 use gridtie::flow::Router;
-use gridtie::telemetry::LogWriter;
+use gridtie::telemetry::{LogSink, LogWriter};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -391,18 +391,24 @@ impl Running {
         let loaded = config::load_str("test.toml", config, Path::new(""), &Surroundings::Unread);
         let mut checked = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         change(&mut checked);
-        Self::start_checked(checked, None, descent).await
+        Self::start_checked(checked, None, LogWriter::memory(), descent).await
     }
 
     /// From a file, which may change.
     pub(crate) async fn start_file(path: &Path) -> Self {
         let checked = config::load(path).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         let descent = Descent { lame_duck: Duration::ZERO, grace: LONG };
-        Self::start_checked(checked, Some(path.to_owned()), descent).await
+        // A log in memory grows with the calls.
+        let log = LogWriter::new(LogSink::Off).unwrap();
+        Self::start_checked(checked, Some(path.to_owned()), log, descent).await
     }
 
-    async fn start_checked(checked: Checked, source: Option<PathBuf>, descent: Descent) -> Self {
-        let log = LogWriter::memory();
+    async fn start_checked(
+        checked: Checked,
+        source: Option<PathBuf>,
+        log: LogWriter,
+        descent: Descent,
+    ) -> Self {
         let records = gridtie::app::records(&checked).unwrap();
         let router = gridtie::app::router(&checked, Clock::system(), 7, log.clone(), records).unwrap();
         let server = gridtie::app::bind(router.clone(), checked, source, 7).await.unwrap();

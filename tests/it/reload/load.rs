@@ -90,6 +90,9 @@ async fn run(load: Load) -> (u64, u64) {
         if n == load.reloads / 4 {
             warm = resident();
         }
+        if n % 100 == 0 {
+            println!("{n} configs, {} KiB", resident());
+        }
         tokio::time::sleep(load.every).await;
     }
     let end = resident();

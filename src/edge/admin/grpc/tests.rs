@@ -194,7 +194,7 @@ async fn a_watch_says_how_it_is_and_then_what_changes_and_ends_with_the_router()
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_never_silent_for_longer_than_it_asked() {
-    let mut watch = Box::pin(watch(router(), Duration::from_secs(3)));
+    let mut watch = Box::pin(watch(router(), Arc::new(Still), Duration::from_secs(3)));
     let clock = Clock::system();
     watch.next().await.unwrap().unwrap();
     let before = clock.mono();
