@@ -289,8 +289,8 @@ fn readiness(router: &Router) -> Readiness {
         return Readiness::Ready;
     }
     let status = router.with_fleet(|fleet| fleet.status(now));
-    let states: Vec<String> =
-        status.pools.iter().map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
+    let known = status.pools.iter().filter(|pool| pool.state != "leaving");
+    let states: Vec<String> = known.map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
     Readiness::NothingServes(states.join(", "))
 }
 

@@ -132,7 +132,12 @@ impl Fleet {
             }
         }
         let came = |p: PoolId| before.pools.len() <= p.index() || !before.has_pool(p);
-        self.sessions.keep(self.settings.session_ttl, |m, warm| model(m.index()) && !came(warm.pool));
+        // Looking through all sessions takes a while.
+        let others = (0..catalog.models.len()).any(|m| !model(m));
+        if others || (0..catalog.pools.len()).any(|p| came(PoolId(p as u16))) {
+            self.sessions.retain(|m, warm| model(m.index()) && !came(warm.pool));
+        }
+        self.sessions.set_ttl(self.settings.session_ttl);
         let pools = &self.pools;
         self.prefixes.retain(|e, m| model(m.index()) && pools.iter().any(|p| p.endpoint(e).is_some()));
         self.retries.grow(catalog.tenants.len());

@@ -66,9 +66,13 @@ impl Sessions {
         }
     }
 
-    /// From now on a session that was quiet for `ttl` is cold. Forgets all but those that `lives` says may be warm still.
-    pub(super) fn keep(&mut self, ttl: Duration, lives: impl Fn(ModelId, &Warm) -> bool) {
+    /// From now on a session that was quiet for `ttl` is cold.
+    pub(super) const fn set_ttl(&mut self, ttl: Duration) {
         self.ttl = ttl;
+    }
+
+    /// Forgets all but those that `lives` says may be warm still.
+    pub(super) fn retain(&mut self, lives: impl Fn(ModelId, &Warm) -> bool) {
         for entry in self.sets.iter_mut().flatten().flat_map(|set| set.iter_mut()) {
             entry.take_if(|e| !lives(e.model, &e.warm));
         }

@@ -434,3 +434,6 @@ fn keys(checked: &Checked, tenants: &[TenantId]) -> auth::Settings {
     };
     auth::Settings { keys: keys.into_iter().map(own).collect(), admin_token }
 }
+
+#[cfg(test)]
+mod tests;

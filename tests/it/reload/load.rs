@@ -87,11 +87,12 @@ async fn run(load: Load) -> (u64, u64) {
         let outcome = gridtie.reloads.reload(false).await.unwrap().outcome;
         assert_eq!(matches!(outcome, Outcome::Rejected(_)), matches!(n % 6, 1 | 4), "{n}: {outcome:?}");
         refused += usize::from(matches!(outcome, Outcome::Rejected(_)));
-        if n == load.reloads / 4 {
+        // By then connections, buffers and the heap have found their size.
+        if n == load.reloads / 2 {
             warm = resident();
         }
         if n % 100 == 0 {
-            println!("{n} configs, {} KiB", resident());
+            eprintln!("{n} configs, {} KiB", resident());
         }
         tokio::time::sleep(load.every).await;
     }
@@ -100,7 +101,7 @@ async fn run(load: Load) -> (u64, u64) {
     while clients.join_next().await.is_some() {}
     let (calls, streams) = (seen.calls.load(Ordering::Relaxed), seen.streams.load(Ordering::Relaxed));
     let wrong = seen.wrong.lock().unwrap();
-    println!(
+    eprintln!(
         "{} configs, {refused} refused; {calls} calls, {streams} streams, {} wrong; {warm} KiB, then {end} KiB",
         load.reloads,
         wrong.len()
