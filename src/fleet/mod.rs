@@ -5,6 +5,7 @@
 //! jitter in events without an RNG comes from the call's id.
 
 mod account;
+mod adopt;
 mod again;
 mod brownout;
 mod decide;
@@ -138,7 +139,7 @@ impl Fleet {
         state.best = 0;
         state.recount(now.mono, &self.settings.health);
         state.limit();
-        self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
+        self.prefixes.retain(|id, _| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.news(pool, now.mono);
     }
 

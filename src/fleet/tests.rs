@@ -9,6 +9,7 @@ use super::*;
 use crate::domain::*;
 
 mod accounting;
+mod adopting;
 mod choosing;
 mod failure;
 mod heard;

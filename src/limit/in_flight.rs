@@ -43,6 +43,11 @@ impl InFlight {
         self.max = max;
     }
 
+    /// Those under way are these.
+    pub fn carry(&mut self, under_way: Self) {
+        self.now = under_way.now;
+    }
+
     /// The limit, if one more would break it.
     pub fn full(self) -> Option<u32> {
         self.limit().filter(|&max| self.now >= max)

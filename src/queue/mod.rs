@@ -15,6 +15,8 @@
 
 mod row;
 
+use std::collections::BTreeMap;
+
 use self::row::{Rank, Row};
 pub use self::row::{Seat, Wish};
 use crate::domain::{CallId, Catalog, Class, ClassId, Instant, ModelId};
@@ -81,6 +83,8 @@ pub struct Queue {
     order: Vec<ClassId>,
     /// By model id.
     counters: Vec<Counter>,
+    /// Where each that waits took its place: the targets of its class may change while it waits.
+    seats: BTreeMap<CallId, Seat>,
     /// Models whose counter is open.
     open: Vec<ModelId>,
     /// Who was called up and has not looked yet.
@@ -100,22 +104,31 @@ impl Queue {
             patient: class.may_wait,
             rows: vec![Row::default(); catalog.models.len()],
         };
-        let mut order: Vec<ClassId> = (0..catalog.classes.len()).map(|i| ClassId(i as u8)).collect();
-        order.sort_by(|a, b| {
-            let (a, b) = (catalog.class(*a), catalog.class(*b));
-            let dear = b.miss_usd.total_cmp(&a.miss_usd);
-            dear.then(b.delay_usd_per_s.total_cmp(&a.delay_usd_per_s)).then(a.may_wait.cmp(&b.may_wait))
-        });
         Self {
             settings,
             lines: catalog.classes.iter().map(|c| line(c)).collect(),
-            order,
+            order: by_dearness(catalog),
             counters: vec![Counter::default(); catalog.models.len()],
+            seats: BTreeMap::new(),
             open: Vec::new(),
             called: None,
             waiting: 0,
             largest: 0.0,
         }
+    }
+
+    /// Goes on with a catalog that succeeds the present one. Who waits keeps its place.
+    pub fn adopt(&mut self, catalog: &Catalog, settings: Settings) {
+        self.settings = settings;
+        let models = catalog.models.len().max(self.counters.len());
+        self.counters.resize(models, Counter::default());
+        let line = Line { floor: 0.0, credit: 0.0, waiting: 0, patient: false, rows: Vec::new() };
+        self.lines.resize(catalog.classes.len().max(self.lines.len()), line);
+        for (line, class) in self.lines.iter_mut().zip(&catalog.classes) {
+            (line.floor, line.patient) = (class.floor, class.may_wait);
+        }
+        self.lines.iter_mut().for_each(|line| line.rows.resize(models, Row::default()));
+        self.order = by_dearness(catalog);
     }
 
     /// How many wait.
@@ -130,6 +143,7 @@ impl Queue {
 
     /// A call that has just looked in vain waits (on). False if it may not: too many do already.
     pub fn join(&mut self, seat: &Seat, wish: Wish) -> bool {
+        let seat = &self.taken(seat);
         let waits = self.row(seat).is_some_and(|row| row.has(seat));
         if !waits && !self.has_room_for(seat.class) {
             return false;
@@ -147,6 +161,7 @@ impl Queue {
         let Some(line) = self.lines.get_mut(seat.class.index()) else { return false };
         let Some(row) = line.rows.get_mut(seat.model.index()) else { return false };
         row.put(seat, wish, news);
+        self.seats.insert(seat.id, *seat);
         if !waits {
             line.waiting += 1;
             self.waiting += 1;
@@ -157,6 +172,7 @@ impl Queue {
 
     /// The call has found a place.
     pub fn granted(&mut self, seat: &Seat) {
+        let seat = &self.taken(seat);
         let Some(cost) = self.row(seat).and_then(|row| row.cost(seat)) else { return };
         let most = SAVED_MAX * self.largest;
         for line in self.lines.iter_mut().filter(|line| line.waiting > 0) {
@@ -174,6 +190,7 @@ impl Queue {
 
     /// The call waits no more, for whatever reason.
     pub fn leave(&mut self, seat: &Seat) {
+        let seat = &self.seats.remove(&seat.id).unwrap_or(*seat);
         if self.called == Some(seat.id) {
             self.called = None;
         }
@@ -274,9 +291,24 @@ impl Queue {
         self.waiting < self.settings.most && (here as f64) < most
     }
 
+    fn taken(&self, seat: &Seat) -> Seat {
+        self.seats.get(&seat.id).copied().unwrap_or(*seat)
+    }
+
     fn row(&self, seat: &Seat) -> Option<&Row> {
         self.lines.get(seat.class.index())?.rows.get(seat.model.index())
     }
+}
+
+/// The classes, the dearest first.
+fn by_dearness(catalog: &Catalog) -> Vec<ClassId> {
+    let mut order: Vec<ClassId> = (0..catalog.classes.len()).map(|i| ClassId(i as u8)).collect();
+    order.sort_by(|a, b| {
+        let (a, b) = (catalog.class(*a), catalog.class(*b));
+        let dear = b.miss_usd.total_cmp(&a.miss_usd);
+        dear.then(b.delay_usd_per_s.total_cmp(&a.delay_usd_per_s)).then(a.may_wait.cmp(&b.may_wait))
+    });
+    order
 }
 
 /// What a place now is worth to the first of a class, the least being worth the most.

@@ -82,6 +82,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         ],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     })
 }
 

@@ -57,7 +57,7 @@ impl Calls for Router {
     }
 
     fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(Self::catalog(self))
+        Self::catalog(self)
     }
 
     fn next_id(&self) -> CallId {

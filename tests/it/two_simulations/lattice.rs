@@ -96,6 +96,7 @@ impl Lattice {
             classes,
             tenants: vec![Tenant { name: "anonymous".into() }],
             default_class: ClassId(0),
+            lineage: Default::default(),
         }
     }
 

@@ -150,7 +150,7 @@ fn prompt(arrival: &Arrival) -> String {
 
 async fn play(router: Router, arrival: Arrival) {
     tokio::time::sleep_until(router.clock().deadline(arrival.at)).await;
-    let inbound = inbound(&arrival, router.catalog());
+    let inbound = inbound(&arrival, &router.catalog());
     if let Ok(Answered::Stream { body, .. }) = router.call(inbound).await {
         body.count().await;
     }
