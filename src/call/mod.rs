@@ -61,8 +61,6 @@ pub enum Event {
     ClientGone,
     /// The client has not taken anything for too long.
     SlowReader,
-    /// Too many calls wait already.
-    Crowded,
     /// Calls of this very request lost all their connections: it is not sent for so long. Instead of [`Event::Start`].
     KeptBack(Duration),
     /// The grace of a shutdown is over.
@@ -250,7 +248,13 @@ impl Call {
     /// Feeds an event.
     pub fn on(&mut self, event: Event, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
         let was_in_line = self.in_line();
+        if self.is_deferred() {
+            fleet.undefer();
+        }
         let step = self.take(event, fleet, catalog, now);
+        if self.is_deferred() {
+            fleet.defer();
+        }
         if was_in_line && !self.in_line() {
             fleet.leave(&self.facts);
         }
@@ -272,7 +276,6 @@ impl Call {
                 self.end_attempt(AttemptEnd::Cancelled, None, fleet, catalog, now);
                 self.close(Close::Gone, now)
             }
-            Event::Crowded => self.crowded(fleet, now),
             Event::KeptBack(time) => self.kept_back(time, now),
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod explain;
 pub mod key;
 pub mod mock;
+pub mod reload;
 pub mod schema;
 pub mod serve;
 pub mod simulate;
@@ -41,6 +42,7 @@ enum Command {
     Drain(drain::Args),
     /// Let a drained pool come back, with a slow start
     Resume(drain::Args),
+    Reload(reload::Args),
     Explain(explain::Args),
     Simulate(Box<simulate::Args>),
     Mock(mock::Args),
@@ -74,6 +76,7 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Status(args) => status::run(&args, paint, out),
         Command::Drain(args) => drain::drain(&args, out),
         Command::Resume(args) => drain::resume(&args, out),
+        Command::Reload(args) => reload::run(&args, out),
         Command::Explain(args) => explain::run(&args, paint, out),
         Command::Simulate(args) => simulate::run(&args, paint, out),
         Command::Mock(args) => mock::run(&args, paint, out),

@@ -21,9 +21,10 @@ pub use problem::{Problem, Problems, Severity};
 pub(crate) use quantity::spelt;
 
 pub use schema::schema;
-pub use secret::{Reference, Secret, Surroundings, no_color};
+pub use secret::{Reference, Secret, Surroundings, digest, digest_of, no_color};
 pub use settings::{
-    Checked, Limits, Listen, Log, LogFormat, Records, Simulate, SimulateEvent, Tls, Trouble, UpstreamSettings,
+    Checked, Limits, Listen, Log, LogFormat, ReadFrom, Records, Simulate, SimulateEvent, Tls, Trouble,
+    UpstreamSettings, Written,
 };
 pub(crate) use values::is_name;
 
@@ -84,6 +85,7 @@ pub fn load_str(
     let file = raw::File::read(&root, &mut reader);
     let Reader { mut problems, mut secrets, dropped } = reader;
     let mut parts = None;
+    let mut read = ReadFrom { digest: digest(text), ..ReadFrom::default() };
     if !errors.is_empty() {
         // What a broken text would mean otherwise is of no interest to anybody.
         let of = |error: &toml::de::Error| {
@@ -91,10 +93,11 @@ pub fn load_str(
         };
         problems = errors.iter().map(of).collect();
     } else if let Some(file) = file {
-        let (lowered, found, found_secrets) = lower::lower(&file, &dropped, surroundings, folder);
-        problems.extend(found);
-        secrets.extend(found_secrets);
-        parts = Some(lowered);
+        let found = lower::lower(&file, &dropped, surroundings, folder);
+        problems.extend(found.problems);
+        secrets.extend(found.secrets);
+        read = ReadFrom { secrets: found.files, endpoints: found.written, ..read };
+        parts = Some(found.parts);
     }
     let warnings = Problems::new(name, text, &secrets, problems).into_warnings()?;
     let Some(parts) = parts else {
@@ -116,6 +119,7 @@ pub fn load_str(
         drain_grace: parts.drain_grace,
         simulate: parts.simulate,
         warnings,
+        read,
     })
 }
 

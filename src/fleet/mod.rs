@@ -5,6 +5,8 @@
 //! jitter in events without an RNG comes from the call's id.
 
 mod account;
+mod adopt;
+mod again;
 mod brownout;
 mod decide;
 pub mod decision;
@@ -68,6 +70,8 @@ pub struct Fleet {
     generation: u64,
     /// Calls that wait for room.
     line: Queue,
+    /// How many wait for a better price.
+    deferred: usize,
     /// Kept between decisions so that they need no allocation.
     scratch: Survey,
     /// What a rival's rule remembers, where one chooses.
@@ -108,6 +112,7 @@ impl Fleet {
             next_endpoint: 0,
             generation: 0,
             line,
+            deferred: 0,
             scratch: Survey::default(),
             rivals,
             prefixes: Prefixes::default(),
@@ -134,7 +139,7 @@ impl Fleet {
         state.best = 0;
         state.recount(now.mono, &self.settings.health);
         state.limit();
-        self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
+        self.prefixes.retain(|id, _| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.news(pool, now.mono);
     }
 

@@ -252,7 +252,7 @@ impl Fleet {
     }
 
     /// What the offer would do, by the estimates; `grants_usd` is what it takes of its pool's grants.
-    fn quote(&self, asking: &Asking<'_>, known: &Known<'_>, grants_usd: f64) -> Quote {
+    pub(super) fn quote(&self, asking: &Asking<'_>, known: &Known<'_>, grants_usd: f64) -> Quote {
         let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
         let read = state.reading();

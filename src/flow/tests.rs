@@ -97,6 +97,7 @@ where
         classes: vec![class],
         tenants: vec![catalog::Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     });
     let clock = Clock::starting_at(Timestamp::from_millis(1_800_000_000_000));
     let mut fleet = Fleet::new(catalog.clone(), fleet::Settings::default(), clock.now());
@@ -128,6 +129,7 @@ fn inbound() -> Inbound {
         class: None,
         tenant: TenantId(0),
         session: None,
+        prefix: Arc::default(),
         hints: Hints::default(),
         needs: Capabilities::CHAT,
         max_tokens: None,
@@ -139,8 +141,8 @@ fn inbound() -> Inbound {
 
 fn driven(router: &Router) -> Driven {
     let inbound = inbound();
-    let facts = resolve(router.catalog(), router.next_id(), router.clock().mono(), &inbound).unwrap();
-    Driven::open(router.0.clone(), facts, crate::upstream::Onward::default())
+    let facts = resolve(&router.catalog(), router.next_id(), router.clock().mono(), &inbound).unwrap();
+    Driven::open(router.0.clone(), router.0.editions.present(), facts, crate::upstream::Onward::default())
 }
 
 fn bytes(size: usize, content_events: u32) -> Next {

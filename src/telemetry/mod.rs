@@ -8,10 +8,12 @@ mod log;
 mod metrics;
 mod records;
 mod rotated;
+mod series;
 #[cfg(test)]
 mod tests;
 
 pub use log::{LogSink, LogWriter};
+pub use metrics::Reloaded;
 pub use records::Records;
 
 use crate::call::Record;
@@ -40,6 +42,16 @@ impl Telemetry {
     #[must_use]
     pub fn with_records(self, records: Option<Records>) -> Self {
         Self { records, ..self }
+    }
+
+    /// From now on what is in this catalog is counted; what was counted of the same names goes on.
+    pub fn adopt(&self, catalog: &Catalog) {
+        self.metrics.adopt(catalog);
+    }
+
+    /// A config was offered, and this came of it.
+    pub fn reloaded(&self, outcome: Reloaded) {
+        self.metrics.reloaded(outcome);
     }
 
     /// Are the decisions about this call kept?

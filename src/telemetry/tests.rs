@@ -45,6 +45,7 @@ fn catalog() -> Catalog {
         classes: vec![Class { name: "interactive".into(), ..crate::domain::plain::class() }],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     }
 }
 

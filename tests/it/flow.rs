@@ -255,7 +255,7 @@ async fn a_stream_that_never_begins_breaks_honestly_after_its_headers() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_never_begins_says_why() {
     let full = |_: &Attempt| Script(vec![(ms(1), Happening::Silence)]);
-    let settings = Settings { hold: Duration::from_secs(1), max_waiting: 0, ..Settings::default() };
+    let settings = Settings { hold: Duration::from_secs(1), ..Settings::default() };
     let world = world_with(settings, full);
     for pool in 0..3 {
         world.router.drain(gridtie::domain::PoolId(pool));

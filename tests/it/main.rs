@@ -22,6 +22,7 @@ mod frames;
 mod proxy;
 mod recorded;
 mod records;
+mod reload;
 mod shutdown;
 mod slow_readers;
 mod tidy;

@@ -4,17 +4,18 @@
 mod client;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gridtie::app::Reloads;
 use gridtie::app::serve::Descent;
 use gridtie::clock::Clock;
 use gridtie::config::{self, Checked, Surroundings};
 use gridtie::flow::Router;
-use gridtie::telemetry::LogWriter;
+use gridtie::telemetry::{LogSink, LogWriter};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -49,7 +50,7 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) struct Asked {
     /// In lower case.
-    head: String,
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -375,6 +376,7 @@ expect = {{ first_token = "10ms", output_tokens_per_s = 10000, slots = 2000 }}
 /// A router that runs, with all its faces.
 pub(crate) struct Running {
     pub(crate) router: Router,
+    pub(crate) reloads: Reloads,
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -397,17 +399,34 @@ impl Running {
         let loaded = config::load_str("test.toml", config, Path::new(""), &Surroundings::Unread);
         let mut checked = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         change(&mut checked);
-        let log = LogWriter::memory();
+        Self::start_checked(checked, None, LogWriter::memory(), descent).await
+    }
+
+    /// From a file, which may change.
+    pub(crate) async fn start_file(path: &Path) -> Self {
+        let checked = config::load(path).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let descent = Descent { lame_duck: Duration::ZERO, grace: LONG };
+        // A log in memory grows with the calls.
+        let log = LogWriter::new(LogSink::Off).unwrap();
+        Self::start_checked(checked, Some(path.to_owned()), log, descent).await
+    }
+
+    async fn start_checked(
+        checked: Checked,
+        source: Option<PathBuf>,
+        log: LogWriter,
+        descent: Descent,
+    ) -> Self {
         let records = gridtie::app::records(&checked).unwrap();
         let router = gridtie::app::router(&checked, Clock::system(), 7, log.clone(), records).unwrap();
-        let server = gridtie::app::bind(router.clone(), checked, 7).await.unwrap();
-        let bound = server.bound();
+        let server = gridtie::app::bind(router.clone(), checked, source, 7).await.unwrap();
+        let (bound, reloads) = (server.bound(), server.reloads().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
         let ended =
             tokio::spawn(async move { server.run(stopped, std::future::pending(), descent).await.unwrap() });
         let [http, grpc, admin] = [bound.http, bound.grpc, bound.admin].map(Option::unwrap);
-        Self { router, http, grpc, admin, log, stop, ended }
+        Self { router, reloads, http, grpc, admin, log, stop, ended }
     }
 }
 

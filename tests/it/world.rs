@@ -82,6 +82,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         ],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     })
 }
 
@@ -120,6 +121,7 @@ pub(crate) fn inbound(stream: bool) -> Inbound {
         class: None,
         tenant: TenantId(0),
         session: None,
+        prefix: Arc::default(),
         hints: Hints::default(),
         needs: Capabilities::CHAT,
         max_tokens: Some(100),
