@@ -175,7 +175,7 @@ impl OfferState {
     fn renewed(mut self, now: Now, settings: &Settings) -> Self {
         self.breaker.renew(now.mono, &settings.health);
         (self.last_failed, self.several_failed) = (None, false);
-        Self { cooldown: Default::default(), told: None, ..self }
+        Self { cooldown: Default::default(), sizes: Default::default(), told: None, ..self }
     }
 }
 
