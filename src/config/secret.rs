@@ -127,7 +127,7 @@ pub fn no_color() -> bool {
 }
 
 /// Reads a text file of at most `max` bytes.
-pub(super) fn file(path: &Path, max: u64) -> Result<String, String> {
+pub(crate) fn file(path: &Path, max: u64) -> Result<String, String> {
     use std::io::Read;
     let open = std::fs::File::open(path).map_err(|e| cause(&e))?;
     let mut text = String::new();

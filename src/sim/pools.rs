@@ -3,13 +3,18 @@
 //! One entry a try (`Flight`). It is on its way in, then a job of an engine, then on its way out; faults cut it short
 //! anywhere. Nothing here knows a fleet or a policy.
 
+mod hazard;
+mod knock;
+
+pub use hazard::{Hazard, Hazardous};
+pub use knock::Count;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::station::Station;
 use crate::domain::{Address, Duration, Failure, FailureKind, Instant, Now, PoolId};
-use crate::engine::draw::mix;
-use crate::engine::{Block, Break, Door, Event, Gate, Job, JobId, Load, Meter, Settings, What};
+use crate::engine::{Block, Break, Door, Event, Gate, JobId, Load, Meter, Settings, What};
 
 /// One pool of the simulated world.
 #[derive(Clone, Debug)]
@@ -113,6 +118,7 @@ struct PoolWorld {
     gate: Gate,
     seed: u64,
     stations: Vec<Station>,
+    count: Count,
 }
 
 /// See the module.
@@ -122,6 +128,8 @@ pub struct Pools {
     flights: Vec<Option<Box<Flight>>>,
     free: Vec<u32>,
     events: Vec<Event>,
+    /// Those that are on.
+    hazards: Vec<Hazardous>,
 }
 
 impl Pools {
@@ -132,12 +140,14 @@ impl Pools {
             gate: Gate::new(p.door.clone()),
             seed: p.seed,
             stations: p.engines.iter().map(station).collect(),
+            count: Count::default(),
         };
         Self {
             pools: settings.iter().map(pool).collect(),
             flights: Vec::new(),
             free: Vec::new(),
             events: Vec::new(),
+            hazards: Vec::new(),
         }
     }
 
@@ -245,16 +255,6 @@ impl Pools {
         }
     }
 
-    /// The pool of that try went away.
-    fn lose(&mut self, id: FlightId, now: Instant, due: &mut Vec<(Instant, Due)>) {
-        let Some(flight) = self.flights[id.0 as usize].as_deref() else { return };
-        if flight.news.iter().any(|(_, heard)| matches!(heard, Heard::Failed(_))) {
-            return;
-        }
-        let failure = Failure::new(FailureKind::Disconnected, "the pool went away");
-        self.cut(id, now, self.tokens(id, now), failure, due);
-    }
-
     /// The door of a pool.
     pub fn door(&self, pool: PoolId) -> &Door {
         self.pools[pool.index()].gate.door()
@@ -282,6 +282,11 @@ impl Pools {
         self.pools[pool.index()].stations.iter().map(|s| s.engine.meter(now)).sum()
     }
 
+    /// What a pool counted.
+    pub fn count(&self, pool: PoolId) -> Count {
+        self.pools[pool.index()].count
+    }
+
     /// How busy an endpoint is.
     pub fn load(&self, pool: PoolId, endpoint: usize) -> Load {
         self.pools[pool.index()].stations[endpoint].engine.load()
@@ -289,44 +294,6 @@ impl Pools {
 
     fn delay(&self, pool: PoolId) -> Duration {
         self.pools[pool.index()].gate.door().delay
-    }
-
-    fn knock(&mut self, id: FlightId, now: Now, due: &mut Vec<(Instant, Due)>) -> Result<(), Failure> {
-        let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else {
-            return Ok(());
-        };
-        flight.outbound = false;
-        if flight.over {
-            self.land(id);
-            return Ok(());
-        }
-        let ask = &flight.ask;
-        let pool = &mut self.pools[ask.pool.index()];
-        let seed = mix(mix(pool.seed, ask.call), u64::from(ask.no));
-        // What a provider counts against a token limit when a request comes: the prompt, and what the answer will be.
-        let tokens = ask.input.saturating_add(ask.output);
-        let passage = pool.gate.knock(now, seed, tokens)?;
-        let job = Job {
-            input: ask.input,
-            output: ask.output,
-            sequences: 1,
-            report_every: u32::from(passage.breaks.is_some()),
-            prefix: Arc::clone(&ask.prefix),
-            seed,
-        };
-        let (p, endpoint) = (ask.pool.index(), ask.endpoint);
-        flight.breaks = passage.breaks;
-        flight.contact_ends = passage.contact_ends;
-        let station = &mut pool.stations[endpoint];
-        let broken_at_once = passage.breaks.filter(|b| limit(*b, ask.output) == 0);
-        let job = station.engine.submit(job, now.mono)?;
-        flight.job = Some(job);
-        station.board(job, id);
-        self.requeue(p, endpoint, due);
-        if let Some(breaks) = broken_at_once {
-            self.broken(id, now.mono, 0, breaks, due);
-        }
-        Ok(())
     }
 
     fn fail(&mut self, id: FlightId, now: Instant, failure: Failure, due: &mut Vec<(Instant, Due)>) {
@@ -359,45 +326,24 @@ impl Pools {
         if flight.mute {
             return;
         }
+        let output = flight.ask.output;
         let (total, heard) = match event.what {
             What::FirstToken { cached } => (1, Some(Heard::First { cached })),
             What::Tokens { total } => (total, None),
-            What::Finished { cached } => (flight.ask.output, Some(Heard::End { cached })),
+            What::Finished { cached } => (output, Some(Heard::End { cached })),
         };
         if flight.contact_ends.is_some_and(|end| event.at >= end) {
             let failure = Failure::new(FailureKind::Disconnected, "contact ended");
             return self.cut(id, event.at, total - 1, failure, due);
         }
-        let breaks = flight.breaks.filter(|b| total >= limit(*b, flight.ask.output));
+        let breaks = flight.breaks.filter(|b| total >= limit(*b, output));
         // The first token is news of its own, unless it is never made; no other is but the last before a break.
         if let Some(heard) = heard.filter(|h| breaks.is_none() || matches!(h, Heard::First { .. })) {
+            self.pools[pool].count.answered += u64::from(matches!(heard, Heard::End { .. }));
             self.tell(id, event.at, heard, due);
         }
         if let Some(breaks) = breaks {
             self.broken(id, event.at, total, breaks, due);
-        }
-    }
-
-    /// The answer has come to where it breaks, after so many tokens.
-    fn broken(
-        &mut self,
-        id: FlightId,
-        at: Instant,
-        tokens: u32,
-        breaks: Break,
-        due: &mut Vec<(Instant, Due)>,
-    ) {
-        match breaks {
-            Break::Truncate(_) => {
-                let failure = Failure::new(FailureKind::Truncated, "cut off");
-                self.cut(id, at, tokens, failure, due);
-            }
-            Break::Stall(_) => {
-                self.last_words(id, at, tokens, due);
-                if let Some(flight) = self.flights[id.0 as usize].as_mut() {
-                    flight.mute = true;
-                }
-            }
         }
     }
 
@@ -448,7 +394,11 @@ impl Pools {
             (matches!(news, Heard::End { .. } | Heard::Failed(_)), matches!(news, Heard::More { .. }));
         let job = if last { flight.job.take() } else { None };
         let (pool, endpoint) = (flight.ask.pool.index(), flight.ask.endpoint);
-        if !flight.over {
+        let over = flight.over;
+        if over && matches!(news, Heard::End { .. }) {
+            self.pools[pool].count.late += 1;
+        }
+        if !over {
             heard.push((id, news));
         }
         match flight.news.front() {
