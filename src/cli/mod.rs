@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod check;
 pub mod drain;
+pub mod drill;
 pub mod explain;
 pub mod key;
 pub mod mock;
@@ -43,6 +44,7 @@ enum Command {
     Resume(drain::Args),
     Explain(explain::Args),
     Simulate(Box<simulate::Args>),
+    Drill(drill::Args),
     Mock(mock::Args),
     /// Make client keys
     #[command(subcommand)]
@@ -76,6 +78,7 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Resume(args) => drain::resume(&args, out),
         Command::Explain(args) => explain::run(&args, paint, out),
         Command::Simulate(args) => simulate::run(&args, paint, out),
+        Command::Drill(args) => drill::run(&args, paint, out),
         Command::Mock(args) => mock::run(&args, paint, out),
         Command::Key(key::Command::New(args)) => key::new(&args, app::seed::random_key(), out),
         Command::Schema => schema::run(out),

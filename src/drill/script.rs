@@ -24,6 +24,14 @@ pub struct Drill {
     pub source: Source,
 }
 
+impl Drill {
+    /// The name of its config, for people: without the folders that it lies in.
+    pub fn config_name(&self) -> String {
+        let name = std::path::Path::new(&*self.config.name).file_name();
+        name.map_or_else(|| self.config.name.to_string(), |name| name.to_string_lossy().into_owned())
+    }
+}
+
 /// What is to be done, and what is expected of it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Script {
@@ -297,5 +305,22 @@ impl Script {
     /// The pool of a step, if it has one.
     pub fn pool(&self, step: &Step) -> Option<PoolId> {
         step.target.and_then(|target| self.targets.get(target)).map(|target| target.pool)
+    }
+    /// The same, broken off then: what is on ends, and nothing more begins.
+    #[must_use]
+    pub fn cut_at(&self, until: Instant) -> Self {
+        let cut = |step: &Step| {
+            let ends = step.ends.map_or(until, |ends| ends.min(until));
+            // What was done for good is not undone.
+            let ends = if step.ends.is_none() { None } else { Some(ends) };
+            (step.at < until).then(|| Step { ends, ..step.clone() })
+        };
+        Self { steps: self.steps.iter().filter_map(cut).collect(), ..self.clone() }
+    }
+
+    /// The same without any fault: what would have been.
+    #[must_use]
+    pub fn calm(&self) -> Self {
+        Self { steps: Vec::new(), ..self.clone() }
     }
 }
