@@ -82,7 +82,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Findings {
     findings.series = series::series(evidence);
     findings.timeline = recovery::timeline(evidence, &findings.steps);
     checks::decide(evidence, &tracks, &mut findings);
-    findings.headline = headline(&findings);
+    findings.headline = headline(&findings, checks::added_p99(evidence, &findings));
     findings
 }
 
@@ -178,8 +178,8 @@ fn blank(evidence: &Evidence<'_>) -> Findings {
 }
 
 /// All of it in one line.
-fn headline(findings: &Findings) -> String {
-    use super::words::{count, seconds_short, signed_dollars};
+fn headline(findings: &Findings, added_p99_ms: Option<f64>) -> String {
+    use super::words::{count, seconds_short, signed_dollars, signed_percent};
     let worst =
         |of: fn(&findings::StepFound) -> Option<f64>| findings.steps.iter().filter_map(of).reduce(f64::max);
     let requests = &findings.requests;
@@ -200,12 +200,13 @@ fn headline(findings: &Findings) -> String {
     if requests.refused > 0 {
         parts.push(format!("{} refused", count(requests.refused)));
     }
-    if let Some(added) = findings.latency.iter().filter_map(|row| row.added_p99_ms).reduce(f64::max) {
+    if let Some(added) = added_p99_ms {
         parts.push(format!("added p99 {} ms", super::words::fixed(added, 0)));
     }
     parts.push(format!("amplification {:.2}", findings.retries.amplification));
     if let Some(extra) = findings.cost.extra_usd {
-        let percent = findings.cost.extra_pct.map_or_else(String::new, |pct| format!(" ({pct:+.0} %)"));
+        let percent = findings.cost.extra_pct;
+        let percent = percent.map_or_else(String::new, |pct| format!(" ({})", signed_percent(pct)));
         parts.push(format!("{}{percent}", signed_dollars(extra)));
     }
     if !findings.overflow.expected.is_empty() {

@@ -286,10 +286,20 @@ pub struct Control {
     pub routers: Option<u16>,
 }
 
+/// A router that knows of an end sends nothing that would not be done by then: longer than most answers take.
+const KNOWN_AHEAD: Duration = Duration::from_secs(30);
+
+impl Step {
+    /// When it begins to be felt: the end of a lease is known, and acted upon before.
+    pub fn felt_at(&self) -> Instant {
+        if self.fault == Fault::LeaseEnds { self.at - KNOWN_AHEAD } else { self.at }
+    }
+}
+
 impl Script {
-    /// When the first step begins, if there is one.
+    /// When the first step begins to be felt, if there is one.
     pub fn first_fault(&self) -> Option<Instant> {
-        self.steps.iter().map(|step| step.at).min()
+        self.steps.iter().map(Step::felt_at).min()
     }
 
     /// When the last step that ends does.

@@ -16,3 +16,8 @@ pub(super) fn seconds_short(s: f64) -> String {
 pub(super) fn signed_dollars(usd: f64) -> String {
     format!("{}${}", if usd < 0.0 { "−" } else { "+" }, money(usd.abs()))
 }
+
+/// Percent more or less: +21 %, −6 %.
+pub(super) fn signed_percent(percent: f64) -> String {
+    format!("{}{} %", if percent < 0.0 { "−" } else { "+" }, fixed(percent.abs(), 0))
+}

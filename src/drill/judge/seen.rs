@@ -14,6 +14,8 @@ pub(super) struct Track {
     /// `bad[i]`: of the first `i`.
     bad: Vec<u32>,
     sli: Sli,
+    /// Of which class; absent is all.
+    pub(super) class: Option<ClassId>,
     /// How long it must hold to count as holding.
     pub(super) window: Duration,
 }
@@ -73,7 +75,8 @@ impl Track {
             bad.push(bad[bad.len() - 1] + u32::from(*is_bad));
         }
         let at = seen.into_iter().map(|(at, _)| at).collect();
-        Some(Self { at, bad, sli: hypothesis.sli, window: hypothesis.window })
+        let Hypothesis { sli, class, window } = *hypothesis;
+        Some(Self { at, bad, sli, class, window })
     }
 
     /// From one moment on and before another.
@@ -141,7 +144,7 @@ mod tests {
         let at = seen.iter().map(|(s, _)| Instant::START + Duration::from_secs(*s)).collect();
         let mut bad = vec![0];
         seen.iter().for_each(|(_, is_bad)| bad.push(bad[bad.len() - 1] + u32::from(*is_bad)));
-        Track { at, bad, sli, window: Duration::from_secs(5) }
+        Track { at, bad, sli, class: None, window: Duration::from_secs(5) }
     }
 
     fn at(s: u64) -> Instant {
