@@ -6,7 +6,7 @@ use super::{FlightId, Heard, Pools, limit};
 use crate::domain::{Duration, Failure, FailureKind, Instant, PoolId};
 use crate::engine::draw::{mix, unit};
 use crate::engine::{Break, Turned};
-use crate::sim::pools::{Ask, Due};
+use crate::sim::pools::Due;
 
 /// A connection that nobody answers is given up after this: what upstreams are set to by default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -119,9 +119,9 @@ impl Pools {
     }
 
     /// What a request meets before the door. The first hazard that hits decides.
-    pub(super) fn meets(&self, ask: &Ask, seed: u64) -> Met {
+    pub(super) fn meets(&self, pool: PoolId, endpoint: usize, seed: u64) -> Met {
         let mut breaks = None;
-        for hazardous in self.hazards.iter().filter(|h| h.hits(ask.pool, ask.endpoint)) {
+        for hazardous in self.hazards.iter().filter(|h| h.hits(pool, endpoint)) {
             let drawn = |share: f64| unit(mix(mix(seed, HAZARD), u64::from(hazardous.id))) < share;
             let lost = |kind, why| Met::Lost(Failure::new(kind, why), Duration::ZERO);
             match hazardous.hazard {

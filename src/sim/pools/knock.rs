@@ -1,10 +1,12 @@
 //! A request comes to its pool: what it meets on the way in, and what the pool counts of it.
 
+use std::sync::Arc;
+
 use super::hazard::{self, Met};
 use super::{Due, FlightId, Heard, Pools, limit};
 use crate::domain::{Failure, Instant, Now};
 use crate::engine::draw::mix;
-use crate::engine::{Job, Turned};
+use crate::engine::{Break, Job, Turned};
 
 /// What a pool counts by itself, whatever a router says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,15 +34,15 @@ impl Pools {
             return Ok(());
         };
         flight.outbound = false;
-        let (p, endpoint, output) = (flight.ask.pool.index(), flight.ask.endpoint, flight.ask.output);
+        let p = flight.ask.pool.index();
         if flight.over {
             self.pools[p].count.recalled += 1;
             self.land(id);
             return Ok(());
         }
-        let ask = flight.ask.clone();
-        let seed = mix(mix(self.pools[p].seed, ask.call), u64::from(ask.no));
-        let hazard = match self.meets(&ask, seed) {
+        let seed = mix(mix(self.pools[p].seed, flight.ask.call), u64::from(flight.ask.no));
+        let (pool, endpoint) = (flight.ask.pool, flight.ask.endpoint);
+        let hazard = match self.meets(pool, endpoint, seed) {
             Met::Passes(breaks) => breaks,
             Met::Lost(failure, wait) if wait.is_zero() => return Err(failure),
             Met::Lost(failure, wait) => {
@@ -57,10 +59,23 @@ impl Pools {
                 return Ok(());
             }
         };
+        self.enter(id, seed, hazard, now, due)
+    }
+
+    /// It is at the door, and this may break its answer.
+    fn enter(
+        &mut self,
+        id: FlightId,
+        seed: u64,
+        hazard: Option<Break>,
+        now: Now,
+        due: &mut Vec<(Instant, Due)>,
+    ) -> Result<(), Failure> {
         let Some(flight) = self.flights[id.0 as usize].as_mut() else { return Ok(()) };
+        let (p, endpoint, output) = (flight.ask.pool.index(), flight.ask.endpoint, flight.ask.output);
         let pool = &mut self.pools[p];
         // What a provider counts against a token limit when a request comes: the prompt, and what the answer will be.
-        let tokens = ask.input.saturating_add(output);
+        let tokens = flight.ask.input.saturating_add(output);
         let passage = match pool.gate.knock(now, seed, tokens) {
             Ok(passage) => passage,
             Err(turned) => {
@@ -73,11 +88,11 @@ impl Pools {
         pool.count.arrived += 1;
         let breaks = hazard::first(passage.breaks, hazard, output);
         let job = Job {
-            input: ask.input,
+            input: flight.ask.input,
             output,
             sequences: 1,
             report_every: u32::from(breaks.is_some()),
-            prefix: ask.prefix,
+            prefix: Arc::clone(&flight.ask.prefix),
             seed,
         };
         flight.breaks = breaks;
