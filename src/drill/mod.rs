@@ -15,6 +15,8 @@ mod raw;
 pub mod report;
 pub mod script;
 pub mod simulated;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use findings::{Findings, Verdict};

@@ -4,6 +4,9 @@ pub(super) use crate::sim::report::figures::{count, fixed, money};
 
 /// Seconds with two figures that mean something: 0.31 s, 4.2 s, 118 s.
 pub(super) fn seconds_short(s: f64) -> String {
+    if s < 0.005 {
+        return "<0.01 s".to_owned();
+    }
     let decimals = match s.abs() {
         s if s < 0.9995 => 2,
         s if s < 99.95 => 1,

@@ -27,7 +27,7 @@ pub fn html(findings: &Findings) -> String {
         page.push_str(&section(
             "What happened",
             &plots::timeline(findings),
-            "How to read: four plots over one time. Shaded is the time in which a fault was on; the numbered lines are \
+            "How to read: three plots over one time. Shaded is the time in which a fault was on; the numbered lines are \
              the moments in the list below. From the top: calls in flight, one layer for each pool (blue is owned \
              capacity); calls that ended, with those that were not answered whole in orange; the time within which 99 of \
              100 first tokens of a second came, on a logarithmic scale, with the limit dashed.",

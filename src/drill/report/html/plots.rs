@@ -2,7 +2,7 @@
 
 use crate::drill::findings::{Findings, Moment};
 use crate::drill::words::count;
-use crate::sim::report::html::canvas::{Canvas, apart};
+use crate::sim::report::html::canvas::Canvas;
 use crate::sim::report::html::scale::{Scale, time_tick, times};
 
 /// In its own units, as the other plots of a report.
@@ -60,10 +60,25 @@ fn faults(canvas: &mut Canvas, findings: &Findings, xs: &Scale) {
     }
 }
 
+/// Places from left to right, none closer to the next than a badge is wide.
+fn spaced(places: &[f64]) -> Vec<f64> {
+    const GAP: f64 = 16.0;
+    let mut spaced = places.to_vec();
+    for i in 1..spaced.len() {
+        spaced[i] = spaced[i].max(spaced[i - 1] + GAP);
+    }
+    // What was pushed over the edge pushes back.
+    for i in (0..spaced.len()).rev() {
+        let most = spaced.get(i + 1).map_or(RIGHT + 12.0, |next| next - GAP);
+        spaced[i] = spaced[i].min(most);
+    }
+    spaced
+}
+
 /// The numbers of the moments, in a row, none upon another.
 fn moments(canvas: &mut Canvas, findings: &Findings, xs: &Scale) {
     let places: Vec<f64> = numbered(findings).map(|moment| xs.at(moment.t_s)).collect();
-    let shown = apart(&places, 15.0, RIGHT + 12.0);
+    let shown = spaced(&places);
     for (no, ((moment, x), badge)) in numbered(findings).zip(&places).zip(shown).enumerate() {
         canvas.line("moment", (*x, LOAD.0), (*x, FIRST.1));
         canvas.line("lead", (badge, BADGES_Y + 8.0), (*x, LOAD.0));
@@ -119,7 +134,9 @@ fn load(canvas: &mut Canvas, findings: &Findings, xs: &Scale) {
 fn ends(canvas: &mut Canvas, findings: &Findings, xs: &Scale) {
     let series = &findings.series;
     let each = |i: usize| f64::from(series.whole[i] + series.other[i]) / series.step_s;
-    let most = (0..series.whole.len()).map(each).fold(1.0, f64::max);
+    let answered = series.whole.iter().map(|n| f64::from(*n) / series.step_s).fold(1.0, f64::max);
+    // One bad moment must not make everything else flat: what is higher is cut off, and its number given.
+    let most = (0..series.whole.len()).map(each).fold(1.0, f64::max).min(1.5 * answered);
     let ys = Scale::even(1.05 * most, (ENDS.1, ENDS.0));
     for calls in ys.ticks(2) {
         canvas.line("grid", (LEFT, ys.at(calls)), (RIGHT, ys.at(calls)));
@@ -135,6 +152,9 @@ fn ends(canvas: &mut Canvas, findings: &Findings, xs: &Scale) {
         if series.other[i] > 0 {
             let hint = format!("{} were not answered whole", series.other[i]);
             canvas.rect("bad", (from, all), (to - from - gap, whole - all), &hint);
+            if each(i) > 1.05 * most {
+                canvas.text("s halo", to + 2.0, ENDS.0 + 8.0, &format!("{} not whole", series.other[i]));
+            }
         }
     }
     canvas.line("axis", (LEFT, ENDS.1), (RIGHT, ENDS.1));
