@@ -99,12 +99,10 @@ impl Lower<'_> {
         if length.is_zero() || length > LENGTH_MAX {
             self.error(file.workload.length.span.clone(), "a drill is longer than nothing and at most a day");
         }
-        for too_many in
-            [file.step.get(STEPS_MAX).map(|s| &s.place), file.target.get(STEPS_MAX).map(|t| &t.place)]
-        {
-            if let Some(place) = too_many {
-                self.error(place.span.clone(), format!("more than {STEPS_MAX} are several drills"));
-            }
+        let too_many =
+            [file.step.get(STEPS_MAX).map(|s| &s.place), file.target.get(STEPS_MAX).map(|t| &t.place)];
+        for place in too_many.into_iter().flatten() {
+            self.error(place.span.clone(), format!("more than {STEPS_MAX} are several drills"));
         }
         let targets: Vec<Target> = file.target.iter().take(STEPS_MAX).map(|raw| self.target(raw)).collect();
         self.twice("target", file.target.iter().map(|target| &target.name));

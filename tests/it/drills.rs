@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use gridtie::drill::{self, Drill, Findings, Verdict, report};
 use gridtie::sim::report::Style;
@@ -70,4 +71,48 @@ library! {
     two_routers_restart_one_after_the_other = "rolling-restart",
     stalls_are_cut_and_say_so = "stalls-in-mid-stream",
     a_surge_is_sorted_by_what_can_wait = "surge-17-fold",
+}
+
+/// The command itself, on a drill of the library.
+fn command(args: &[&str]) -> (Option<i32>, Output) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridtie"));
+    let output = command.arg("drill").args(args).current_dir(folder()).output().expect("the binary runs");
+    (output.status.code(), output)
+}
+
+#[test]
+fn the_exit_code_says_how_it_ended() {
+    assert_eq!(command(&["brownout-of-a-cloud.toml"]).0, Some(0));
+    assert_eq!(command(&["brownout-of-a-cloud.toml", "--control"]).0, Some(1));
+    let (code, output) = command(&["no-such-drill.toml"]);
+    assert_eq!(code, Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no such file"), "{output:?}");
+    for mode in ["mock", "live"] {
+        let (code, output) = command(&["brownout-of-a-cloud.toml", "--mode", mode]);
+        assert_eq!(code, Some(3), "{mode}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "a refusal is no result: {output:?}");
+    }
+}
+
+#[test]
+fn what_is_written_is_plain_where_nobody_watches_and_json_where_it_is_asked_for() {
+    let (_, output) = command(&["expired-certificate.toml"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("expired-certificate: PASSED (sim, seed 7)"), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colours into a pipe");
+    let json = String::from_utf8(command(&["expired-certificate.toml", "--json"]).1.stdout).unwrap();
+    let findings: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&findings["verdict"], &findings["schema"]), (&"passed".into(), &"gridtie.drill/1".into()));
+}
+
+#[test]
+fn a_report_is_one_page_that_needs_nothing_else() {
+    let findings = play(&load("rolling-restart"), false);
+    let page = report::html(&findings);
+    assert_eq!(page, report::html(&findings));
+    for outside in ["http://", "https://", "<script", "url(", "@import"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(page.contains("<svg") && page.contains("rolling-restart"));
+    assert!(!page.contains("NaN") && !page.contains("inf\""), "every figure is one");
 }

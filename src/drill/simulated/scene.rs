@@ -27,7 +27,7 @@ pub(super) struct Scene {
 }
 
 /// Sets the draws of a surge apart from all others of the same seed.
-const SURGE: u64 = 0x7375_7267_65;
+const SURGE: u64 = 0x0073_7572_6765;
 
 /// Within this the rate of calls is what pools must be able to take: shorter bursts wait a moment.
 const BUSIEST: Duration = Duration::from_secs(10);

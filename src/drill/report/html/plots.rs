@@ -138,7 +138,7 @@ fn ends(canvas: &mut Canvas, findings: &Findings, xs: &Scale) {
     // One bad moment must not make everything else flat: what is higher is cut off, and its number given.
     let most = (0..series.whole.len()).map(each).fold(1.0, f64::max).min(1.5 * answered);
     let ys = Scale::even(1.05 * most, (ENDS.1, ENDS.0));
-    for calls in ys.ticks(2) {
+    for calls in ys.ticks(3) {
         canvas.line("grid", (LEFT, ys.at(calls)), (RIGHT, ys.at(calls)));
         canvas.text("t e", LEFT - 8.0, ys.at(calls) + 4.0, &count(calls as u64));
     }
