@@ -49,8 +49,7 @@ enum Command {
     /// Make client keys
     #[command(subcommand)]
     Key(key::Command),
-    /// Print the JSON Schema of the config, for editors
-    Schema,
+    Schema(schema::Args),
 }
 
 /// Parses the command line, runs the command, and says what went wrong.
@@ -81,7 +80,7 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Drill(args) => drill::run(&args, paint, out),
         Command::Mock(args) => mock::run(&args, paint, out),
         Command::Key(key::Command::New(args)) => key::new(&args, app::seed::random_key(), out),
-        Command::Schema => schema::run(out),
+        Command::Schema(args) => schema::run(&args, out),
     }
 }
 

@@ -21,6 +21,7 @@ pub use problem::{Problem, Problems, Severity};
 pub(crate) use quantity::spelt;
 
 pub use schema::schema;
+pub(crate) use schema::schema_of;
 pub(crate) use secret::file as read_file;
 pub use secret::{Reference, Secret, Surroundings, no_color};
 pub use settings::{

@@ -49,6 +49,11 @@ impl Mode {
     }
 }
 
+/// The JSON Schema of a drill file, for editors, as it stands in `config/drill-schema.json`.
+pub fn schema() -> String {
+    crate::config::schema_of::<raw::File>("Gridtie drill")
+}
+
 /// Plays a drill in virtual time: as it is, without its faults, and once more if it must be broken off. The same drill
 /// and seed give the same findings.
 pub fn simulate(drill: &Drill, seed: u64, control: bool) -> Result<Findings, BadTraffic> {

@@ -232,13 +232,17 @@ impl Pools {
         }
     }
 
-    /// Tokens of its answer so far; 0 when nothing is under way. Those that the network still carries are counted, too.
+    /// Tokens of its answer so far; 0 when nothing is under way. Those that the network still carries are counted, too:
+    /// one that is done and whose end is on its way is not silent.
     pub fn tokens(&self, id: FlightId, now: Instant) -> u32 {
-        let flight = self.flights.get(id.0 as usize).and_then(Option::as_ref);
-        let Some((flight, job)) = flight.filter(|f| !f.mute).and_then(|f| f.job.map(|job| (f, job))) else {
-            return 0;
-        };
-        self.pools[flight.ask.pool.index()].stations[flight.ask.endpoint].engine.tokens(job, now)
+        let flight = self.flights.get(id.0 as usize).and_then(Option::as_ref).filter(|f| !f.mute);
+        let Some(flight) = flight else { return 0 };
+        let ask = &flight.ask;
+        match flight.job {
+            Some(job) => self.pools[ask.pool.index()].stations[ask.endpoint].engine.tokens(job, now),
+            None if flight.news.iter().any(|(_, heard)| matches!(heard, Heard::End { .. })) => ask.output,
+            None => 0,
+        }
     }
 
     /// Another door from now on. A pool that refuses connections also breaks the answers under way.

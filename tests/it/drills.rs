@@ -73,6 +73,13 @@ library! {
     a_surge_is_sorted_by_what_can_wait = "surge-17-fold",
 }
 
+#[test]
+fn the_schema_of_drills_is_current() {
+    let current = fs::read_to_string(folder().with_file_name("drill-schema.json")).unwrap_or_default();
+    let update = "run `cargo run -- schema --drill > config/drill-schema.json`";
+    assert!(current == drill::schema(), "config/drill-schema.json is not what a drill says: {update}");
+}
+
 /// The command itself, on a drill of the library.
 fn command(args: &[&str]) -> (Option<i32>, Output) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gridtie"));
