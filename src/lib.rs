@@ -10,6 +10,7 @@ pub mod config;
 pub mod dialect;
 pub mod discover;
 pub mod domain;
+pub mod drill;
 pub mod edge;
 pub mod engine;
 pub mod estimate;

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod check;
 pub mod drain;
+pub mod drill;
 pub mod explain;
 pub mod key;
 pub mod mock;
@@ -45,12 +46,12 @@ enum Command {
     Reload(reload::Args),
     Explain(explain::Args),
     Simulate(Box<simulate::Args>),
+    Drill(drill::Args),
     Mock(mock::Args),
     /// Make client keys
     #[command(subcommand)]
     Key(key::Command),
-    /// Print the JSON Schema of the config, for editors
-    Schema,
+    Schema(schema::Args),
 }
 
 /// Parses the command line, runs the command, and says what went wrong.
@@ -79,9 +80,10 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Reload(args) => reload::run(&args, out),
         Command::Explain(args) => explain::run(&args, paint, out),
         Command::Simulate(args) => simulate::run(&args, paint, out),
+        Command::Drill(args) => drill::run(&args, paint, out),
         Command::Mock(args) => mock::run(&args, paint, out),
         Command::Key(key::Command::New(args)) => key::new(&args, app::seed::random_key(), out),
-        Command::Schema => schema::run(out),
+        Command::Schema(args) => schema::run(&args, out),
     }
 }
 

@@ -1,12 +1,21 @@
-//! `gridtie schema`: the JSON Schema of a config, for editors.
+//! `gridtie schema`: the JSON Schema of a config, or of a drill, for editors.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::config;
+use crate::{config, drill};
+
+/// Print the JSON Schema of the config, for editors.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Of a drill instead
+    #[arg(long)]
+    pub drill: bool,
+}
 
 /// Prints the schema.
-pub fn run(out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    out.write_all(config::schema().as_bytes())?;
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let schema = if args.drill { drill::schema() } else { config::schema() };
+    out.write_all(schema.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

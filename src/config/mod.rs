@@ -10,17 +10,19 @@ mod origin;
 mod problem;
 mod quantity;
 mod raw;
-mod read;
+pub(crate) mod read;
 mod schema;
 mod secret;
 mod settings;
-mod values;
+pub(crate) mod values;
 
 pub(crate) use lower::TYPICAL_INPUT;
 pub use problem::{Problem, Problems, Severity};
 pub(crate) use quantity::spelt;
 
 pub use schema::schema;
+pub(crate) use schema::schema_of;
+pub(crate) use secret::file as read_file;
 pub use secret::{Reference, Secret, Surroundings, digest, digest_of, no_color};
 pub use settings::{
     Checked, Limits, Listen, Log, LogFormat, ReadFrom, Records, Simulate, SimulateEvent, Tls, Trouble,
@@ -31,7 +33,7 @@ pub(crate) use values::is_name;
 use std::path::Path;
 use std::sync::Arc;
 
-use read::{Read, Reader};
+use read::{Read, Reader, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -42,7 +44,7 @@ pub const DEFAULT: &str = include_str!("../../config/default.toml");
 pub const SIMULATE: &str = include_str!("../../config/simulate.toml");
 
 /// A config of more than a megabyte was not written by anybody.
-const FILE_MAX: u64 = 1 << 20;
+pub(crate) const FILE_MAX: u64 = 1 << 20;
 
 /// Loads a file. Secrets come from the process's environment and from files.
 pub fn load(path: &Path) -> Result<Checked, Problems> {
@@ -80,18 +82,26 @@ pub fn load_str(
     surroundings: &Surroundings,
 ) -> Result<Checked, Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader::default();
     let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
-    let file = raw::File::read(&root, &mut reader);
+    load_value(name, text, (&root, &errors), folder, surroundings)
+}
+
+/// Loads a table of a text, which may be all of it, with what is wrong with the text already.
+pub(crate) fn load_value(
+    name: &str,
+    text: &str,
+    (root, errors): (&Value<'_>, &[toml::de::Error]),
+    folder: &Path,
+    surroundings: &Surroundings,
+) -> Result<Checked, Problems> {
+    let mut reader = Reader::default();
+    let file = raw::File::read(root, &mut reader);
     let Reader { mut problems, mut secrets, dropped } = reader;
     let mut parts = None;
     let mut read = ReadFrom { digest: digest(text), ..ReadFrom::default() };
     if !errors.is_empty() {
         // What a broken text would mean otherwise is of no interest to anybody.
-        let of = |error: &toml::de::Error| {
-            Problem::error(error.span().unwrap_or(0..0), error.message().trim_end())
-        };
-        problems = errors.iter().map(of).collect();
+        problems = errors.iter().map(Problem::of_syntax).collect();
     } else if let Some(file) = file {
         let found = lower::lower(&file, &dropped, surroundings, folder);
         problems.extend(found.problems);

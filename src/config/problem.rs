@@ -49,6 +49,11 @@ impl Problem {
         Self::error(0..0, message)
     }
 
+    /// What the parser of TOML says.
+    pub(crate) fn of_syntax(error: &toml::de::Error) -> Self {
+        Self::error(error.span().unwrap_or(0..0), error.message().trim_end())
+    }
+
     /// With words at the place.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -82,7 +87,7 @@ impl Problems {
     }
 
     /// Only the warnings, or nothing if one of them is an error.
-    pub(super) fn into_warnings(self) -> Result<Self, Self> {
+    pub(crate) fn into_warnings(self) -> Result<Self, Self> {
         if self.list.iter().any(|p| p.severity == Severity::Error) { Err(self) } else { Ok(self) }
     }
 

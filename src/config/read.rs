@@ -235,12 +235,14 @@ macro_rules! record {
                 value: &$crate::config::read::Value<'_>,
                 reader: &mut $crate::config::read::Reader,
             ) -> Option<Self> {
-                let found = reader.table(value, $word, &[$(stringify!($field)),*]);
+                let found = reader.table(value, $word, &[$($crate::config::read::word(stringify!($field))),*]);
                 let Some((table, place)) = found else {
                     reader.dropped.insert($word);
                     return None;
                 };
-                $( let $field = reader.field::<$type>((table, &place), $word, stringify!($field)); )*
+                $( let $field = reader.field::<$type>(
+                    (table, &place), $word, $crate::config::read::word(stringify!($field)),
+                ); )*
                 // Only now, so that every field was looked at.
                 let build = || Some(Self { $( $field: $field?, )* place });
                 let built = build();
@@ -254,7 +256,7 @@ macro_rules! record {
                 if !definitions.contains_key(stringify!($name)) {
                     definitions.insert(stringify!($name), serde_json::Value::Null);
                     let fields = [$( (
-                        stringify!($field),
+                        $crate::config::read::word(stringify!($field)),
                         [$($field_doc),*].concat(),
                         <$type as $crate::config::read::Read>::REQUIRED,
                         <$type as $crate::config::read::Read>::schema(definitions),
@@ -268,6 +270,11 @@ macro_rules! record {
     };
 }
 pub(crate) use record;
+
+/// The word in a file of a field whose name may be a word of the language, too.
+pub(crate) fn word(field: &'static str) -> &'static str {
+    field.strip_prefix("r#").unwrap_or(field)
+}
 
 /// The JSON Schema of a record.
 pub(crate) fn record_schema<const N: usize>(doc: &str, fields: [(&str, String, bool, Json); N]) -> Json {

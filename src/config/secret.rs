@@ -150,7 +150,7 @@ pub fn digest_of(path: &Path) -> Option<String> {
 }
 
 /// Reads a text file of at most `max` bytes.
-pub(super) fn file(path: &Path, max: u64) -> Result<String, String> {
+pub(crate) fn file(path: &Path, max: u64) -> Result<String, String> {
     use std::io::Read;
     let open = std::fs::File::open(path).map_err(|e| cause(&e))?;
     let mut text = String::new();

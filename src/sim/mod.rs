@@ -30,6 +30,7 @@ mod station;
 pub mod summary;
 pub mod tally;
 pub mod traffic;
+pub mod witness;
 pub mod world;
 pub mod worth;
 

@@ -3,17 +3,19 @@
 //! One entry a try (`Flight`). It is on its way in, then a job of an engine, then on its way out; faults cut it short
 //! anywhere. Nothing here knows a fleet or a policy.
 
+mod hazard;
+mod knock;
 mod seam;
 
+pub use hazard::{Hazard, Hazardous};
+pub use knock::Count;
 pub use seam::{Ask, Due, FlightId, Heard, PoolSettings};
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::station::Station;
 use crate::domain::{Duration, Failure, FailureKind, Instant, Now, PoolId};
-use crate::engine::draw::mix;
-use crate::engine::{Break, Door, Event, Gate, Job, JobId, Load, Meter, Settings, What};
+use crate::engine::{Break, Door, Event, Gate, JobId, Load, Meter, Settings, What};
 
 #[derive(Debug)]
 struct Flight {
@@ -39,6 +41,7 @@ struct PoolWorld {
     gate: Gate,
     seed: u64,
     stations: Vec<Station>,
+    count: Count,
 }
 
 /// See the module.
@@ -50,6 +53,8 @@ pub struct Pools {
     /// Tries let in so far.
     let_in: u64,
     events: Vec<Event>,
+    /// Those that are on.
+    hazards: Vec<Hazardous>,
 }
 
 impl Pools {
@@ -60,6 +65,7 @@ impl Pools {
             gate: Gate::new(p.door.clone()),
             seed: p.seed,
             stations: p.engines.iter().map(station).collect(),
+            count: Count::default(),
         };
         Self {
             pools: settings.iter().map(pool).collect(),
@@ -67,6 +73,7 @@ impl Pools {
             free: Vec::new(),
             let_in: 0,
             events: Vec::new(),
+            hazards: Vec::new(),
         }
     }
 
@@ -153,13 +160,17 @@ impl Pools {
         }
     }
 
-    /// Tokens of its answer so far; 0 when nothing is under way. Those that the network still carries are counted, too.
+    /// Tokens of its answer so far; 0 when nothing is under way. Those that the network still carries are counted, too:
+    /// one that is done and whose end is on its way is not silent.
     pub fn tokens(&self, id: FlightId, now: Instant) -> u32 {
-        let flight = self.flights.get(id.0 as usize).and_then(Option::as_ref);
-        let Some((flight, job)) = flight.filter(|f| !f.mute).and_then(|f| f.job.map(|job| (f, job))) else {
-            return 0;
-        };
-        self.pools[flight.ask.pool.index()].stations[flight.ask.endpoint].engine.tokens(job, now)
+        let flight = self.flights.get(id.0 as usize).and_then(Option::as_ref).filter(|f| !f.mute);
+        let Some(flight) = flight else { return 0 };
+        let ask = &flight.ask;
+        match flight.job {
+            Some(job) => self.pools[ask.pool.index()].stations[ask.endpoint].engine.tokens(job, now),
+            None if flight.news.iter().any(|(_, heard)| matches!(heard, Heard::End { .. })) => ask.output,
+            None => 0,
+        }
     }
 
     /// Another door from now on. A pool that refuses connections also breaks the answers under way.
@@ -174,16 +185,6 @@ impl Pools {
                 self.lose(id, now, due);
             }
         }
-    }
-
-    /// The pool of that try went away.
-    fn lose(&mut self, id: FlightId, now: Instant, due: &mut Vec<(Instant, Due)>) {
-        let Some(flight) = self.flights[id.0 as usize].as_deref() else { return };
-        if flight.news.iter().any(|(_, heard)| matches!(heard, Heard::Failed(_))) {
-            return;
-        }
-        let failure = Failure::new(FailureKind::Disconnected, "the pool went away");
-        self.cut(id, now, self.tokens(id, now), failure, due);
     }
 
     /// Contact has just ended for that try, or the router hears of it; unless it was over before.
@@ -244,6 +245,11 @@ impl Pools {
         self.pools[pool.index()].stations.iter().map(|s| s.engine.meter(now)).sum()
     }
 
+    /// What a pool counted.
+    pub fn count(&self, pool: PoolId) -> Count {
+        self.pools[pool.index()].count
+    }
+
     /// How busy an endpoint is.
     pub fn load(&self, pool: PoolId, endpoint: usize) -> Load {
         self.pools[pool.index()].stations[endpoint].engine.load()
@@ -251,48 +257,6 @@ impl Pools {
 
     fn delay(&self, pool: PoolId) -> Duration {
         self.pools[pool.index()].gate.door().delay
-    }
-
-    fn knock(&mut self, id: FlightId, now: Now, due: &mut Vec<(Instant, Due)>) -> Result<(), Failure> {
-        let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else {
-            return Ok(());
-        };
-        flight.outbound = false;
-        if flight.over {
-            self.land(id);
-            return Ok(());
-        }
-        let ask = &flight.ask;
-        let pool = &mut self.pools[ask.pool.index()];
-        let seed = mix(mix(pool.seed, ask.call), u64::from(ask.no));
-        // What a provider counts against a token limit when a request comes: the prompt, and what the answer will be.
-        let tokens = ask.input.saturating_add(ask.output);
-        let passage = pool.gate.knock(now, seed, tokens)?;
-        let job = Job {
-            input: ask.input,
-            output: ask.output,
-            sequences: 1,
-            report_every: u32::from(passage.breaks.is_some()),
-            prefix: Arc::clone(&ask.prefix),
-            seed,
-        };
-        let (p, endpoint) = (ask.pool.index(), ask.endpoint);
-        flight.breaks = passage.breaks;
-        self.let_in += 1;
-        flight.let_in = self.let_in;
-        let delay = pool.gate.door().delay;
-        let lost = passage.contact_ends.into_iter().flat_map(|at| [at, at + delay]);
-        due.extend(lost.map(|at| (at, Due::OutOfReach(id, self.let_in))));
-        let station = &mut pool.stations[endpoint];
-        let broken_at_once = passage.breaks.filter(|b| limit(*b, ask.output) == 0);
-        let job = station.engine.submit(job, now.mono)?;
-        flight.job = Some(job);
-        station.board(job, id);
-        self.requeue(p, endpoint, due);
-        if let Some(breaks) = broken_at_once {
-            self.broken(id, now.mono, 0, breaks, due);
-        }
-        Ok(())
     }
 
     fn fail(&mut self, id: FlightId, now: Instant, failure: Failure, due: &mut Vec<(Instant, Due)>) {
@@ -325,43 +289,20 @@ impl Pools {
         if flight.mute {
             return;
         }
+        let output = flight.ask.output;
         let (total, heard) = match event.what {
             What::FirstToken { cached } => (1, Some(Heard::First { cached })),
             What::Tokens { total } => (total, None),
-            What::Finished { cached } => (flight.ask.output.max(1), Some(Heard::End { cached })),
+            What::Finished { cached } => (output.max(1), Some(Heard::End { cached })),
         };
-        let breaks = flight.breaks.filter(|b| total >= limit(*b, flight.ask.output));
+        let breaks = flight.breaks.filter(|b| total >= limit(*b, output));
         // The first token is news of its own, unless it is never made; no other is but the last before a break.
         if let Some(heard) = heard.filter(|h| breaks.is_none() || matches!(h, Heard::First { .. })) {
+            self.pools[pool].count.answered += u64::from(matches!(heard, Heard::End { .. }));
             self.tell(id, event.at, heard, due);
         }
         if let Some(breaks) = breaks {
             self.broken(id, event.at, total, breaks, due);
-        }
-    }
-
-    /// The answer has come to where it breaks, after so many tokens.
-    fn broken(
-        &mut self,
-        id: FlightId,
-        at: Instant,
-        tokens: u32,
-        breaks: Break,
-        due: &mut Vec<(Instant, Due)>,
-    ) {
-        match breaks {
-            Break::Truncate(_) => {
-                let stream = self.flights[id.0 as usize].as_ref().is_some_and(|f| f.ask.stream);
-                // Half a body says that it is half; a stream that stops may have been one that ended.
-                let kind = if stream { FailureKind::Truncated } else { FailureKind::Disconnected };
-                self.cut(id, at, tokens, Failure::new(kind, "cut off"), due);
-            }
-            Break::Stall(_) => {
-                self.last_words(id, at, tokens, due);
-                if let Some(flight) = self.flights[id.0 as usize].as_mut() {
-                    flight.mute = true;
-                }
-            }
         }
     }
 
@@ -411,7 +352,11 @@ impl Pools {
         let (last, more) = (news.last(), matches!(news, Heard::More { .. }));
         let job = if last { flight.job.take() } else { None };
         let (pool, endpoint) = (flight.ask.pool.index(), flight.ask.endpoint);
-        if !flight.over {
+        let over = flight.over;
+        if over && matches!(news, Heard::End { .. }) {
+            self.pools[pool].count.late += 1;
+        }
+        if !over {
             heard.push((id, news));
         }
         match flight.news.front() {

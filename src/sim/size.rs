@@ -66,7 +66,7 @@ pub fn resized(setup: &Setup, factor: f64) -> Setup {
 }
 
 /// One that may be changed: a catalog is shared, and never changes.
-pub(super) fn copy(catalog: &Catalog) -> Catalog {
+pub(crate) fn copy(catalog: &Catalog) -> Catalog {
     Catalog {
         pools: catalog.pools.clone(),
         offers: catalog.offers.clone(),

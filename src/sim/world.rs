@@ -3,18 +3,21 @@
 //! The world does what sockets, timers and clients do for a live router, and nothing else. Every decision is taken by
 //! [`Call`] and [`Fleet`].
 
+mod deeds;
 mod replicas;
 mod setup;
 mod turns;
 
+pub use self::deeds::{Deed, What};
 pub use self::setup::{Blow, Fault, Routers, Setup};
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use super::pools::{Ask, Due, FlightId, Heard, PoolSettings, Pools};
+use super::pools::{Ask, Count, Due, FlightId, Heard, PoolSettings, Pools};
 use super::record::Recorder;
+use super::witness::{Accountant, Nobody, Witness, Word};
 use super::{Arrival, Tally, Traffic};
 use crate::call::{Call, Event, Record, Step};
 use crate::domain::{
@@ -31,6 +34,9 @@ const TICK: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Entry {
     Fault(u32),
+    Deed(u32),
+    /// The grace of a router that stops is over.
+    Grace(u16),
     Pools(Due),
     Alarm(u32),
     /// The timer of that wait of the call.
@@ -46,6 +52,8 @@ enum Entry {
 #[derive(Debug)]
 struct Play {
     call: Call,
+    /// Who routes it.
+    router: usize,
     flight: Option<FlightId>,
     /// The earliest alarm on the agenda.
     alarm: Instant,
@@ -62,6 +70,9 @@ pub struct World<'a> {
     seed: u64,
     /// By number of the router.
     fleets: Vec<Fleet>,
+    /// By number of the router: it takes calls.
+    up: Vec<bool>,
+    deeds: &'a [Deed],
     pools: Pools,
     agenda: BinaryHeap<Reverse<(Instant, u64, Entry)>>,
     entries: u64,
@@ -75,7 +86,7 @@ pub struct World<'a> {
     /// Waits so far.
     waits: u64,
     recorder: Recorder,
-    closed: &'a mut dyn FnMut(&CallFacts, &Record),
+    witness: &'a mut dyn Witness,
     due: Vec<(Instant, Due)>,
     heard: Vec<(FlightId, Heard)>,
 }
@@ -88,7 +99,7 @@ impl std::fmt::Debug for World<'_> {
 
 /// Runs the traffic through the setup. `progress` hears of the number of arrivals so far, now and then.
 pub fn run(setup: &Setup, traffic: &Traffic, seed: u64, progress: &mut dyn FnMut(usize)) -> Tally {
-    World::new(setup, &traffic.arrivals, seed, &mut |_, _| {}).run(progress)
+    World::new(setup, &[], &traffic.arrivals, seed, &mut Nobody).run(progress).0
 }
 
 /// The same. `closed` is shown the account of every call as it closes.
@@ -98,30 +109,38 @@ pub fn run_shown(
     seed: u64,
     closed: &mut dyn FnMut(&CallFacts, &Record),
 ) -> Tally {
-    World::new(setup, &traffic.arrivals, seed, closed).run(&mut |_| {})
+    World::new(setup, &[], &traffic.arrivals, seed, &mut Accountant(closed)).run(&mut |_| {}).0
+}
+
+/// The same, with what is done to pools and routers. `witness` sees all that clients hear; and pools say what they counted.
+pub fn run_witnessed(
+    setup: &Setup,
+    deeds: &[Deed],
+    traffic: &Traffic,
+    seed: u64,
+    witness: &mut dyn Witness,
+) -> (Tally, Vec<Count>) {
+    World::new(setup, deeds, &traffic.arrivals, seed, witness).run(&mut |_| {})
 }
 
 impl<'a> World<'a> {
     fn new(
         setup: &'a Setup,
+        deeds: &'a [Deed],
         arrivals: &'a [Arrival],
         seed: u64,
-        closed: &'a mut dyn FnMut(&CallFacts, &Record),
+        witness: &'a mut dyn Witness,
     ) -> Self {
         let now = Now { mono: Instant::START, wall: setup.start };
-        let fleet = |_| {
-            let mut fleet = Fleet::new(Arc::clone(&setup.catalog), setup.routing, now);
-            for (i, pool) in setup.pools.iter().enumerate() {
-                fleet.set_endpoints(PoolId(i as u16), &pool.addresses, now);
-            }
-            fleet
-        };
+        let routers = setup.routers.count.max(1);
         let end = arrivals.last().map_or(Instant::START, |a| a.at);
         let mut world = Self {
             setup,
             arrivals,
             seed,
-            fleets: (0..setup.routers.count.max(1)).map(fleet).collect(),
+            fleets: (0..routers).map(|_| deeds::fleet(setup, now)).collect(),
+            up: vec![true; usize::from(routers)],
+            deeds,
             pools: Pools::new(&seeded(&setup.pools, seed), Instant::START),
             agenda: BinaryHeap::new(),
             entries: 0,
@@ -131,13 +150,16 @@ impl<'a> World<'a> {
             waiting: BTreeMap::new(),
             waits: 0,
             recorder: Recorder::new(&setup.catalog, end, setup.start),
-            closed,
+            witness,
             due: Vec::new(),
             heard: Vec::new(),
         };
         world.plays.resize_with(arrivals.len(), || None);
         for (i, fault) in setup.faults.iter().enumerate() {
             world.put(fault.at, Entry::Fault(i as u32));
+        }
+        for (i, deed) in deeds.iter().enumerate() {
+            world.put(deed.at, Entry::Deed(i as u32));
         }
         world.put(Instant::START + TICK, Entry::Tick);
         if let Some(every) = setup.routers.told_every {
@@ -146,7 +168,7 @@ impl<'a> World<'a> {
         world
     }
 
-    fn run(mut self, progress: &mut dyn FnMut(usize)) -> Tally {
+    fn run(mut self, progress: &mut dyn FnMut(usize)) -> (Tally, Vec<Count>) {
         /// Arrivals between two words about progress.
         const SAID_EVERY: usize = 16_384;
         let mut next = 0;
@@ -167,7 +189,9 @@ impl<'a> World<'a> {
         progress(next);
         let now = self.now(self.recorder.last());
         self.recorder.passed(&self.pools, now);
-        self.recorder.finish(&self.setup.catalog, &self.setup.pools, &self.pools, self.seed)
+        let counts = (0..self.setup.pools.len()).map(|i| self.pools.count(PoolId(i as u16))).collect();
+        let tally = self.recorder.finish(&self.setup.catalog, &self.setup.pools, &self.pools, self.seed);
+        (tally, counts)
     }
 
     fn put(&mut self, at: Instant, entry: Entry) {
@@ -186,11 +210,16 @@ impl<'a> World<'a> {
         let Some(arrival) = arrivals.get(*next) else { return };
         *next += 1;
         let now = self.now(arrival.at);
+        self.witness.sent(i, now.mono);
+        let Some(router) = self.router(i) else {
+            return self.witness.heard(i, now.mono, Word::Cut);
+        };
         let facts = self.facts(arrival, i);
         self.recorder
             .arrived(arrival.class, now.mono, || replicas::snapshot(&self.fleets, self.waiting.len(), now));
         self.plays[i as usize] = Some(Box::new(Play {
             call: Call::new(facts, self.seed),
+            router,
             flight: None,
             alarm: Instant::NEVER,
             wait: None,
@@ -253,7 +282,7 @@ impl<'a> World<'a> {
             }
             Entry::Tick => {
                 for fleet in &mut self.fleets {
-                    let _transitions = fleet.tick(now);
+                    fleet.tick(now).iter().for_each(|transition| self.witness.changed(now.mono, transition));
                 }
                 self.recorder.passed(&self.pools, now);
                 self.put(at + TICK, Entry::Tick);
@@ -265,6 +294,8 @@ impl<'a> World<'a> {
                 }
             }
             Entry::Fault(i) => self.strike(i, now),
+            Entry::Deed(i) => self.act(i, now),
+            Entry::Grace(router) => self.grace_ends(router, now),
             Entry::Tell => self.tell(now),
         }
         self.settle(now);
@@ -298,11 +329,13 @@ impl<'a> World<'a> {
             Heard::More { total } => {
                 if play.call.facts().stream {
                     said(&mut play.call, total, now.mono);
+                    self.witness.heard(i, now.mono, Word::Tokens(total));
                 }
                 return;
             }
             Heard::End { cached } => {
                 play.flight = None;
+                self.witness.heard(i, now.mono, Word::Tokens(arrival.output));
                 let usage = Usage {
                     input: arrival.input.into(),
                     cached: cached.into(),
@@ -356,10 +389,10 @@ impl<'a> World<'a> {
 
     /// Tells a call what happened, and does what it says.
     fn feed(&mut self, i: u32, event: Event, now: Now) {
-        let router = self.router(i);
         let Some(play) = self.plays[i as usize].as_mut() else { return };
+        let router = play.router;
         let step = play.call.on(event, &mut self.fleets[router], &self.setup.catalog, now);
-        let _told_to_nobody = play.call.take_transitions();
+        play.call.take_transitions().iter().for_each(|transition| self.witness.changed(now.mono, transition));
         if !matches!(step, Step::Continue | Step::Commit)
             && let Some(flight) = play.flight.take()
         {
@@ -370,9 +403,10 @@ impl<'a> World<'a> {
         }
         self.call_up(router, None, now);
         match step {
-            Step::Continue | Step::Commit | Step::Wait => {}
+            Step::Continue | Step::Wait => {}
+            Step::Commit => self.witness.heard(i, now.mono, Word::First),
             Step::Send(send) => self.send(i, &send, now),
-            Step::Close(_) => return self.close(i),
+            Step::Close(close) => return self.close(i, &close, now),
         }
         self.set_alarm(i);
     }
@@ -402,27 +436,6 @@ impl<'a> World<'a> {
         self.riders[at] = i;
         if let Some(play) = self.plays[i as usize].as_mut() {
             play.flight = Some(flight);
-        }
-    }
-
-    fn close(&mut self, i: u32) {
-        if let Some(play) = self.plays[i as usize].take() {
-            (self.closed)(play.call.facts(), play.call.record());
-            self.recorder.closed(play.call.facts(), play.call.record(), &self.setup.catalog);
-            self.open -= 1;
-        }
-    }
-
-    fn strike(&mut self, i: u32, now: Now) {
-        let setup = self.setup;
-        let fault = &setup.faults[i as usize];
-        match &fault.what {
-            Blow::Door(door) => {
-                self.pools.set_door(fault.pool, (**door).clone(), now.mono, &mut self.due);
-            }
-            Blow::Slow { endpoint, factor } => {
-                self.pools.slow_down(fault.pool, *endpoint, *factor, now.mono, &mut self.due);
-            }
         }
     }
 

@@ -10,6 +10,7 @@
 mod back_to_back;
 mod beside;
 mod config;
+mod drills;
 mod failover;
 mod faults;
 mod faults_backend;

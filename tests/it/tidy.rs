@@ -43,7 +43,7 @@ const FLOORS: [(&str, u8); 25] = [
 const FIRST_IMPURE: u8 = 3;
 
 /// Who may look across its own floor, and at whom.
-const SIDEWAYS: [(&str, &str); 15] = [
+const SIDEWAYS: [(&str, &str); 17] = [
     ("call", "fleet"),
     // Time is one struct that every adapter may ask.
     ("discover", "clock"),
@@ -58,6 +58,8 @@ const SIDEWAYS: [(&str, &str); 15] = [
     ("cli", "mock"),
     ("cli", "sim"),
     ("app", "config"),
+    ("drill", "config"),
+    ("drill", "sim"),
     ("mock", "config"),
     ("sim", "config"),
     ("top", "config"),

@@ -2,10 +2,10 @@
 //! between runs.
 
 /// Stands where there is no figure.
-pub(super) const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// 97,286.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -18,7 +18,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// So many decimals, with separators.
-pub(super) fn fixed(x: f64, decimals: usize) -> String {
+pub(crate) fn fixed(x: f64, decimals: usize) -> String {
     if !x.is_finite() {
         return NOTHING.to_owned();
     }
@@ -31,7 +31,7 @@ pub(super) fn fixed(x: f64, decimals: usize) -> String {
 }
 
 /// About how much: two figures. 0.026, 0.53, 4.0, 12.
-pub(super) fn rough(x: f64) -> String {
+pub(crate) fn rough(x: f64) -> String {
     let decimals = match x.abs() {
         x if x < 0.0995 => 3,
         x if x < 0.995 => 2,
@@ -42,7 +42,7 @@ pub(super) fn rough(x: f64) -> String {
 }
 
 /// Dollars without their sign: 15.60, 121.2, 12,345, 0.0042.
-pub(super) fn money(x: f64) -> String {
+pub(crate) fn money(x: f64) -> String {
     let size = x.abs();
     let decimals = match size {
         _ if size == 0.0 => 0,
@@ -56,7 +56,7 @@ pub(super) fn money(x: f64) -> String {
 }
 
 /// Dollars with their sign: $15.60, −$2.10.
-pub(super) fn dollars(x: f64) -> String {
+pub(crate) fn dollars(x: f64) -> String {
     let text = money(x);
     match text.strip_prefix('−') {
         Some(size) => format!("−${size}"),
@@ -66,19 +66,19 @@ pub(super) fn dollars(x: f64) -> String {
 }
 
 /// A difference says which way it goes: +1.20, −0.40.
-pub(super) fn signed(text: String) -> String {
+pub(crate) fn signed(text: String) -> String {
     let zero = !text.bytes().any(|b| (b'1'..=b'9').contains(&b));
     if zero || text.starts_with('−') { text } else { format!("+{text}") }
 }
 
 /// A share in percent without its sign. What is nearly all or nearly nothing keeps two decimals.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let x = 100.0 * share;
     fixed(x, if (90.0..100.0).contains(&x) { 2 } else { 1 })
 }
 
 /// Milliseconds as seconds with three figures: 0.245, 1.53, 28.5, 1,910.
-pub(super) fn seconds(ms: f64) -> String {
+pub(crate) fn seconds(ms: f64) -> String {
     let s = ms / 1e3;
     let decimals = match s.abs() {
         s if s < 0.9995 => 3,
@@ -90,7 +90,7 @@ pub(super) fn seconds(ms: f64) -> String {
 }
 
 /// A time for a person: 250 ms, 1.5 s, 15 min, 2 h.
-pub(super) fn span(ms: f64) -> String {
+pub(crate) fn span(ms: f64) -> String {
     let unit = |x: f64, name: &str| {
         let text = fixed(x, if x < 9.95 { 1 } else { 0 });
         format!("{} {name}", text.strip_suffix(".0").unwrap_or(&text))
@@ -105,7 +105,7 @@ pub(super) fn span(ms: f64) -> String {
 }
 
 /// At most so many characters; the last of a longer one is an ellipsis.
-pub(super) fn shortened(text: &str, most: usize) -> String {
+pub(crate) fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

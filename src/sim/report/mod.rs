@@ -4,8 +4,8 @@
 //! bytes. Whoever ran the simulations fills it in; whoever asked for it writes it away.
 
 mod digest;
-mod figures;
-mod html;
+pub(crate) mod figures;
+pub(crate) mod html;
 mod json;
 #[cfg(test)]
 mod sample;

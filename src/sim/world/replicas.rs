@@ -29,13 +29,15 @@ impl World<'_> {
         self.put(now.mono + every, Entry::Tell);
     }
 
-    /// The router that a call comes to.
-    pub(super) fn router(&self, i: u32) -> usize {
+    /// The router that a call comes to: any that takes calls, if there is one.
+    pub(super) fn router(&self, i: u32) -> Option<usize> {
         /// Sets this draw apart from all others.
         const ROUTER: u64 = 0x726f_7574_6572;
-        match self.fleets.len() {
-            1 => 0,
-            n => (mix(mix(self.seed, ROUTER), u64::from(i)) % n as u64) as usize,
+        let up = || self.up.iter().enumerate().filter(|(_, up)| **up).map(|(at, _)| at);
+        match up().count() {
+            0 => None,
+            1 => up().next(),
+            n => up().nth((mix(mix(self.seed, ROUTER), u64::from(i)) % n as u64) as usize),
         }
     }
 }

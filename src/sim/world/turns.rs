@@ -46,8 +46,8 @@ impl World<'_> {
 
     /// The call looks, unless it has since it was called up, or another has come before it.
     pub(super) fn take_turn(&mut self, i: u32, now: Now) {
-        let fleet = &self.fleets[self.router(i)];
         let Some(play) = self.plays[i as usize].as_ref() else { return };
+        let fleet = &self.fleets[play.router];
         if play.wait.is_some() && fleet.is_called(play.call.facts().id) {
             self.feed(i, Event::Tick, now);
         }

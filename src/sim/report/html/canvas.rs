@@ -1,7 +1,7 @@
 //! The few marks that a plot is made of, as SVG. Every string is escaped here and every number is finite.
 
 /// Text for HTML and SVG, in content and in quoted attributes.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -19,49 +19,49 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A coordinate: a tenth of a pixel is finer than anybody sees.
-pub(super) fn px(x: f64) -> String {
+pub(crate) fn px(x: f64) -> String {
     let x = if x.is_finite() { (x * 10.0).round() / 10.0 + 0.0 } else { 0.0 };
     x.to_string()
 }
 
 /// About how wide a text is at the size of labels.
-pub(super) fn width(text: &str) -> f64 {
+pub(crate) fn width(text: &str) -> f64 {
     6.5 * text.chars().count() as f64
 }
 
 /// A drawing that grows.
 #[derive(Debug)]
-pub(super) struct Canvas {
-    pub(super) width: f64,
-    pub(super) height: f64,
+pub(crate) struct Canvas {
+    pub(crate) width: f64,
+    pub(crate) height: f64,
     body: String,
 }
 
 impl Canvas {
-    pub(super) const fn new(width: f64, height: f64) -> Self {
+    pub(crate) const fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }
     }
 
-    pub(super) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    pub(crate) fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         let (x1, y1, x2, y2) = (px(x1), px(y1), px(x2), px(y2));
         self.body.push_str(&format!(r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#));
         self.body.push('\n');
     }
 
-    pub(super) fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
+    pub(crate) fn text(&mut self, class: &str, x: f64, y: f64, text: &str) {
         let (x, y, text) = (px(x), px(y), escaped(text));
         self.body.push_str(&format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{text}</text>\n"));
     }
 
     /// A rectangle that says `hint` when it is pointed at.
-    pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (w, h): (f64, f64), hint: &str) {
+    pub(crate) fn rect(&mut self, class: &str, (x, y): (f64, f64), (w, h): (f64, f64), hint: &str) {
         let (x, y, w, h) = (px(x), px(y), px(w.max(0.0)), px(h.max(0.0)));
         let open = format!(r#"<rect class="{class}" x="{x}" y="{y}" width="{w}" height="{h}""#);
         self.hinted(&open, "rect", hint);
     }
 
     /// A dot that says `hint` when it is pointed at.
-    pub(super) fn dot(&mut self, class: &str, (x, y): (f64, f64), r: f64, hint: &str) {
+    pub(crate) fn dot(&mut self, class: &str, (x, y): (f64, f64), r: f64, hint: &str) {
         let (x, y, r) = (px(x), px(y), px(r));
         self.hinted(&format!(r#"<circle class="{class}" cx="{x}" cy="{y}" r="{r}""#), "circle", hint);
     }
@@ -76,7 +76,7 @@ impl Canvas {
     }
 
     /// A line through the points of each run of them. A run of one point is a dot as thick as the line.
-    pub(super) fn polyline(&mut self, class: &str, runs: &[Vec<(f64, f64)>]) {
+    pub(crate) fn polyline(&mut self, class: &str, runs: &[Vec<(f64, f64)>]) {
         let mut d = String::new();
         for run in runs {
             for (at, (x, y)) in run.iter().enumerate() {
@@ -92,7 +92,7 @@ impl Canvas {
     }
 
     /// What lies between two lines over the same places: (x, upper y, lower y).
-    pub(super) fn area(&mut self, class: &str, band: &[(f64, f64, f64)]) {
+    pub(crate) fn area(&mut self, class: &str, band: &[(f64, f64, f64)]) {
         if band.len() < 2 {
             return;
         }
@@ -107,7 +107,7 @@ impl Canvas {
     }
 
     /// The drawing, with its name and a description for those who do not see it.
-    pub(super) fn finished(self, id: &str, title: &str, description: &str) -> String {
+    pub(crate) fn finished(self, id: &str, title: &str, description: &str) -> String {
         let (w, h) = (px(self.width), px(self.height));
         format!(
             "<svg viewBox=\"0 0 {w} {h}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">\n\
@@ -121,7 +121,7 @@ impl Canvas {
 
 /// Finds room for labels, so that none covers a dot or another label.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     area: Box4,
     taken: Vec<Box4>,
 }
@@ -131,27 +131,27 @@ type Box4 = [f64; 4];
 
 /// Where a label goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Its left end.
-    pub(super) x: f64,
+    pub(crate) x: f64,
     /// Its baseline.
-    pub(super) y: f64,
+    pub(crate) y: f64,
     /// So far from its dot that a line must say whose it is.
-    pub(super) far: bool,
+    pub(crate) far: bool,
 }
 
 impl Room {
-    pub(super) const fn new(area: Box4) -> Self {
+    pub(crate) const fn new(area: Box4) -> Self {
         Self { area, taken: Vec::new() }
     }
 
     /// Nothing may be written there.
-    pub(super) fn take(&mut self, x: f64, y: f64, r: f64) {
+    pub(crate) fn take(&mut self, x: f64, y: f64, r: f64) {
         self.taken.push([x - r, y - r, x + r, y + r]);
     }
 
     /// Nothing may be written across that line.
-    pub(super) fn take_line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    pub(crate) fn take_line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         const STEPS: u32 = 40;
         for step in 0..=STEPS {
             let part = f64::from(step) / f64::from(STEPS);
@@ -160,7 +160,7 @@ impl Room {
     }
 
     /// Beside the dot if there is room, else farther and farther away.
-    pub(super) fn place(&mut self, (x, y): (f64, f64), r: f64, width: f64) -> Place {
+    pub(crate) fn place(&mut self, (x, y): (f64, f64), r: f64, width: f64) -> Place {
         let near = r + 5.0;
         let mut places = Vec::new();
         for (ring, gap) in [near, 18.0, 30.0, 44.0, 60.0, 78.0, 100.0].into_iter().enumerate() {
@@ -194,7 +194,7 @@ impl Room {
 }
 
 /// Moves heights apart until none is closer than `gap` to the next, as near to where they were as is easy.
-pub(super) fn apart(heights: &[f64], gap: f64, lowest: f64) -> Vec<f64> {
+pub(crate) fn apart(heights: &[f64], gap: f64, lowest: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..heights.len()).collect();
     // Of equal ones the later is the upper, as in a stack.
     order.sort_by(|a, b| heights[*a].total_cmp(&heights[*b]).then(b.cmp(a)));

@@ -1,9 +1,9 @@
 //! The page for people: one file that needs nothing else, neither a script nor the network. Every plot has a sentence
 //! that says how to read it and its figures as a table.
 
-mod canvas;
+pub(crate) mod canvas;
 mod money;
-mod scale;
+pub(crate) mod scale;
 mod tables;
 mod time;
 mod waits;
@@ -21,9 +21,9 @@ const WIDTH: f64 = 920.0;
 const LABEL_MAX: usize = 23;
 
 /// What the page may load: nothing. Its styles are its own.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+pub(crate) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The whole page. The same report gives the same bytes.
 pub fn html(report: &Report) -> String {

@@ -14,7 +14,7 @@ enum Spacing {
 
 /// From figures to places. A figure outside is shown at the edge.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     spacing: Spacing,
     from: (f64, f64),
     to: (f64, f64),
@@ -22,27 +22,27 @@ pub(super) struct Scale {
 
 impl Scale {
     /// From zero to `max`.
-    pub(super) fn even(max: f64, to: (f64, f64)) -> Self {
+    pub(crate) fn even(max: f64, to: (f64, f64)) -> Self {
         let max = if max.is_finite() && max > 0.0 { max } else { 1.0 };
         Self { spacing: Spacing::Even, from: (0.0, max), to }
     }
 
     /// Between two figures that are above zero.
-    pub(super) fn decades(min: f64, max: f64, to: (f64, f64)) -> Self {
+    pub(crate) fn decades(min: f64, max: f64, to: (f64, f64)) -> Self {
         let min = if min.is_finite() && min > 0.0 { min } else { 1.0 };
         let max = if max.is_finite() && max > min { max } else { 10.0 * min };
         Self { spacing: Spacing::Decades, from: (min, max), to }
     }
 
     /// Between two shares; `max` is below 1.
-    pub(super) fn nines(min: f64, max: f64, to: (f64, f64)) -> Self {
+    pub(crate) fn nines(min: f64, max: f64, to: (f64, f64)) -> Self {
         let min = if min.is_finite() { min.clamp(0.0, 0.999) } else { 0.0 };
         let max = if max.is_finite() && max > min { max.min(1.0 - 1e-7) } else { 1.0 - (1.0 - min) / 10.0 };
         Self { spacing: Spacing::Nines, from: (min, max), to }
     }
 
     /// The place of a figure.
-    pub(super) fn at(&self, x: f64) -> f64 {
+    pub(crate) fn at(&self, x: f64) -> f64 {
         let x = if x.is_finite() { x.clamp(self.from.0, self.from.1) } else { self.from.0 };
         let spaced = |x: f64| match self.spacing {
             Spacing::Even => x,
@@ -54,12 +54,12 @@ impl Scale {
     }
 
     /// Where a figure falls outside, the edge is not its place.
-    pub(super) fn holds(&self, x: f64) -> bool {
+    pub(crate) fn holds(&self, x: f64) -> bool {
         (self.from.0..=self.from.1).contains(&x)
     }
 
     /// Round figures inside, at most about `most` of them.
-    pub(super) fn ticks(&self, most: usize) -> Vec<f64> {
+    pub(crate) fn ticks(&self, most: usize) -> Vec<f64> {
         let all: Vec<f64> = match self.spacing {
             Spacing::Even => return even_ticks(self.from.1, most),
             Spacing::Decades => {
@@ -84,7 +84,7 @@ fn even_ticks(max: f64, most: usize) -> Vec<f64> {
 }
 
 /// Round times from 0 to `length_s`, in seconds, with how they are written.
-pub(super) fn times(length_s: f64, most: usize) -> Vec<(f64, String)> {
+pub(crate) fn times(length_s: f64, most: usize) -> Vec<(f64, String)> {
     const STEPS_S: [f64; 18] = [
         1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10_800.0,
         21_600.0, 43_200.0, 86_400.0, 604_800.0,
@@ -109,19 +109,19 @@ pub(super) fn times(length_s: f64, most: usize) -> Vec<(f64, String)> {
 }
 
 /// A share at an axis: 90 %, 99.5 %.
-pub(super) fn share_tick(share: f64) -> String {
+pub(crate) fn share_tick(share: f64) -> String {
     let text = fixed(100.0 * share, 3);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// Dollars at an axis: $0.001, $50, $1,000.
-pub(super) fn dollar_tick(usd: f64) -> String {
+pub(crate) fn dollar_tick(usd: f64) -> String {
     let text = if usd > 0.0 && usd < 1e-4 { format!("{usd:e}") } else { money(usd) };
     let trimmed = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("${trimmed}")
 }
 
 /// A time at an axis, in units that the eye can multiply by ten: 100 ms, 10 s, 1,000 s.
-pub(super) fn time_tick(ms: f64) -> String {
+pub(crate) fn time_tick(ms: f64) -> String {
     if ms < 999.0 { format!("{} ms", fixed(ms, 0)) } else { format!("{} s", fixed(ms / 1e3, 0)) }
 }
