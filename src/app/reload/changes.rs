@@ -194,7 +194,10 @@ fn pools(running: &Checked, next: &Checked, out: &mut Vec<Change>) {
 
 /// How a pool is spoken to.
 fn way(was: &UpstreamSettings, is: &UpstreamSettings) -> Vec<String> {
-    use UpstreamSettings::{Grpc, OpenAi};
+    use UpstreamSettings::{Grpc, OpenAi, Simulated};
+    if let (Simulated(was), Simulated(is)) = (was, is) {
+        return words([("engines", was != is)]);
+    }
     let keyless = match (was.clone(), is) {
         (OpenAi(was), OpenAi(is)) => OpenAi(crate::upstream::openai::Settings { key: is.key.clone(), ..was }),
         (Grpc(was), Grpc(is)) => Grpc(crate::upstream::grpc::Settings { key: is.key.clone(), ..was }),
