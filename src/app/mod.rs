@@ -5,6 +5,7 @@ mod reload;
 pub mod seed;
 pub mod serve;
 mod upkeep;
+mod watchdog;
 
 pub use build::{records, router};
 pub use reload::Reloads;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::reload::{Doors, Reloader, Reloads};
+use super::watchdog;
 use crate::config::Checked;
 use crate::domain::Duration;
 use crate::edge::admin::{self, http::Readiness};
@@ -296,6 +297,7 @@ fn readiness(router: &Router) -> Readiness {
 
 /// What time alone changes.
 fn spawn_ticks(tasks: &mut JoinSet<()>, router: &Router) {
+    tasks.spawn(watchdog::watch(router.clone()));
     let router = router.clone();
     tasks.spawn(async move {
         let mut ticks = 0_u32;

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::engine::EnergyPrice;
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
-use crate::health::{self, Admission, Breaker, Cooldown};
+use crate::health::{self, Admission, Breaker, Cooldown, Sizes};
 use crate::limit::{Allotment, DayProfile, Granted, InFlight, Sent, Told};
 use crate::policy::place::{Backlog, Load, Others};
 use crate::policy::shadow::Savings;
@@ -86,6 +86,7 @@ pub(super) struct OfferState {
     pub(super) lane: usize,
     pub(super) breaker: Breaker,
     pub(super) cooldown: Cooldown,
+    pub(super) sizes: Sizes,
     pub(super) estimate: OfferEstimate,
     /// What its provider says is left of its meters, if it says so; and what was sent to it since the start.
     pub(super) told: Option<Box<Told>>,
@@ -435,6 +436,7 @@ impl OfferState {
                 lane,
                 breaker: Breaker::default(),
                 cooldown: Cooldown::default(),
+                sizes: Sizes::default(),
                 estimate: OfferEstimate::new(&pool.engine_prior, rtt_s, &settings.estimate, now),
                 told: None,
                 sent: Sent::default(),

@@ -27,6 +27,9 @@ pub(super) const DEAR: PoolId = PoolId(2);
 pub(super) const INTERACTIVE: ClassId = ClassId(0);
 pub(super) const BACKGROUND: ClassId = ClassId(1);
 
+/// A place that may come at any time.
+pub(super) const PLACE: crate::queue::Wish = crate::queue::Wish { cost: 1000.0, needs: Duration::ZERO };
+
 pub(super) fn at(s: f64) -> Now {
     let wall = Timestamp::from_millis(1_800_000_000_000 + (s * 1e3) as u64);
     Now { mono: Instant::from_secs_f64(s), wall }

@@ -104,16 +104,26 @@ impl Driven {
     /// From arrival to the head of an answer. The request is kept until then and no longer: a long prompt must not
     /// stay in memory for as long as its answer streams.
     pub(super) async fn begin(mut self, request: Arc<Request>) -> Result<Answered, Refused> {
-        let mut step = self.step(Event::Start);
+        let first = self.first_event(&request);
+        let mut step = self.step(first);
         loop {
             step = match step {
                 Step::Send(send) => match self.attempt(send, &request).await {
                     Progress::Next(step) => step,
-                    Progress::Whole(whole) => return Ok(self.whole(whole)),
-                    Progress::Begun(begun) => return Ok(self.stream(begun)),
+                    Progress::Whole(whole) => {
+                        self.exonerate(&request);
+                        return Ok(self.whole(whole));
+                    }
+                    Progress::Begun(begun) => {
+                        self.exonerate(&request);
+                        return Ok(self.stream(begun));
+                    }
                 },
                 Step::Wait => self.wait().await,
-                Step::Close(close) => return Err(self.refused(close)),
+                Step::Close(close) => {
+                    self.suspect(&request);
+                    return Err(self.refused(close));
+                }
                 Step::Continue | Step::Commit => {
                     debug_assert!(false, "no attempt is in flight, so there is nothing to go on with");
                     self.step(Event::Shutdown)
@@ -232,13 +242,11 @@ impl Driven {
         }
     }
 
-    /// Waits for its time or its turn, in a bounded waiting room.
+    /// Waits for its time or its turn.
     pub(super) async fn wait(&mut self) -> Step {
         let router = self.router.clone();
         let id = self.call.facts().id;
-        let Some(place) = router.waiting.enter(id, self.edition.settings.max_waiting) else {
-            return self.step(Event::Crowded);
-        };
+        let place = router.waiting.enter(id);
         let mut called = router.fleet().is_called(id);
         loop {
             if !called && let Err(step) = self.until_called(&place).await {

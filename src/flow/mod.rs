@@ -10,6 +10,7 @@ mod edition;
 mod late;
 mod relay;
 mod resolve;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -39,8 +40,6 @@ use crate::upstream::{Onward, Upstream};
 /// What an operator may set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// At most so many calls wait for a pool at once; one more is refused.
-    pub max_waiting: usize,
     /// At most so many bytes of a stream wait for its client; a single larger event passes alone.
     pub stream_buffer: usize,
     /// A stream without content for this long gets its headers and then comments, while the call goes on.
@@ -50,10 +49,9 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// The limits of the security model: 64 KiB and 60 s a stream. Ten seconds are short of what proxies call dead. A thousand waiting calls cost some megabytes.
+    /// The limits of the security model: 64 KiB and 60 s a stream. Ten seconds are short of what proxies call dead.
     fn default() -> Self {
         Self {
-            max_waiting: 1_000,
             stream_buffer: 64 << 10,
             hold: Duration::from_secs(10),
             write_blocked: Duration::from_secs(60),
@@ -99,6 +97,8 @@ struct Inner {
     open: AtomicUsize,
     all_closed: Notify,
     draining: AtomicBool,
+    /// Some request is suspected to lose its connections by itself.
+    suspicious: AtomicBool,
     grace_over: CancellationToken,
 }
 
@@ -123,6 +123,7 @@ impl Router {
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
             draining: AtomicBool::new(false),
+            suspicious: AtomicBool::new(false),
             grace_over: CancellationToken::new(),
         }))
     }
@@ -193,6 +194,7 @@ impl Router {
             telemetry.events_dropped(PoolId(i as u16), dropped.unreadable, dropped.late);
         }
         let now = self.clock().now();
+        telemetry.brownout(self.with_fleet(|fleet| fleet.brownout(now.mono)));
         let watts: Vec<Option<f64>> = self.with_fleet(|fleet| fleet.watts(now).collect());
         for (i, watts) in watts.into_iter().enumerate() {
             if let Some(watts) = watts {

@@ -38,7 +38,7 @@ pub fn resolve(catalog: &Catalog, id: CallId, now: Instant, inbound: &Inbound) -
         needs: inbound.needs,
         stream: inbound.request.stream,
         session: inbound.session.as_deref().map(|name| session_key(inbound.tenant.0, name)),
-        prefix: Arc::default(),
+        prefix: Arc::clone(&inbound.prefix),
         hints: inbound.hints.clone(),
         arrived: now,
         deadline,

@@ -129,6 +129,7 @@ fn inbound() -> Inbound {
         class: None,
         tenant: TenantId(0),
         session: None,
+        prefix: Arc::default(),
         hints: Hints::default(),
         needs: Capabilities::CHAT,
         max_tokens: None,
@@ -171,7 +172,7 @@ async fn a_place_that_frees_before_the_call_has_begun_to_wait_is_not_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_whose_upstream_panics_ends_as_broken() {
+async fn k07_a_stream_whose_upstream_panics_ends_as_broken() {
     let router = router(false, |_| {
         stream::iter(0..).map(|i: u32| if i < 2 { bytes(5, 1) } else { panic!("a bug of an upstream") })
     });
@@ -296,7 +297,7 @@ fn first_long() -> Router {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_call_that_goes_away_leaves_the_line_and_the_next_is_served() {
+async fn o09_a_waiting_call_that_goes_away_leaves_the_line_and_the_next_is_served() {
     let router = first_long();
     let long = body(&router).await;
     let mut waiting = Vec::new();

@@ -9,12 +9,16 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::series::{Kinds, Series};
 use crate::call::Record;
 use crate::domain::{CallFacts, Catalog, PoolId};
 use crate::fleet::Transition;
+
+/// From what a scheduler does to a machine that slept, in seconds.
+const STALL_BUCKETS: [f64; 6] = [0.2, 0.5, 1.0, 2.0, 10.0, 60.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabels {
@@ -54,6 +58,8 @@ pub(super) struct Metrics {
     kinds: Kinds,
     series: ArcSwap<Series>,
     transitions: Family<StateLabels, Counter>,
+    pub(super) stalls: Histogram,
+    pub(super) brownout: Gauge,
     pub(super) unresolved: Counter,
     open: Gauge,
     draining: Gauge,
@@ -89,6 +95,8 @@ impl Metrics {
             "Changes of state of pools, offers and endpoints",
             transitions.clone(),
         );
+        let stalls = stall_series(&mut registry);
+        let brownout = brownout_series(&mut registry);
         let unresolved = Counter::default();
         registry.register(
             "unresolved",
@@ -115,6 +123,8 @@ impl Metrics {
             kinds,
             series,
             transitions,
+            stalls,
+            brownout,
             unresolved,
             open,
             draining,
@@ -178,6 +188,21 @@ impl Metrics {
         }
         text
     }
+}
+
+fn brownout_series(registry: &mut Registry) -> Gauge {
+    let brownout = Gauge::default();
+    let help = "For lack of room in the last 15 s: 0 nobody was put off, 1 calls that may wait were, 2 such calls were \
+                turned away, 3 calls that cannot wait were turned away";
+    registry.register("brownout", help, brownout.clone());
+    brownout
+}
+
+fn stall_series(registry: &mut Registry) -> Histogram {
+    let stalls = Histogram::new(STALL_BUCKETS);
+    let help = "Times that the router stood still, where they were longer than a tenth of a second";
+    registry.register("stall_seconds", help, stalls.clone());
+    stalls
 }
 
 /// Reloads by their outcome, and whether the last config that was offered is one that was refused.

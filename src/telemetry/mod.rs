@@ -18,7 +18,7 @@ pub use records::Records;
 
 use crate::call::Record;
 use crate::clock::Clock;
-use crate::domain::{CallFacts, CallId, Catalog, Failure, PoolId, Refusal};
+use crate::domain::{CallFacts, CallId, Catalog, Duration, Failure, PoolId, Refusal};
 use crate::fleet::Transition;
 use crate::policy::record::DecisionRecord;
 
@@ -106,6 +106,21 @@ impl Telemetry {
         self.metrics.poll_failed(pool);
         let name = &*catalog.pool(pool).name;
         tracing::debug!(pool = name, kind = failure.kind.name(), "no word of load: {}", failure.message);
+    }
+
+    /// The router stood still for so long.
+    pub fn stood_still(&self, time: Duration) {
+        self.metrics.stalls.observe(time.as_secs_f64());
+    }
+
+    /// A request was not sent, because it lost every connection that it was sent on before.
+    pub fn kept_back(&self, call: CallId) {
+        tracing::warn!(%call, "kept back: this request loses its connections wherever it is sent");
+    }
+
+    /// How far the router has gone in putting off and turning away: see `Fleet::brownout`.
+    pub fn brownout(&self, level: u8) {
+        self.metrics.brownout.set(i64::from(level));
     }
 
     /// What a pool draws now, in watts.

@@ -50,7 +50,7 @@ fn catalog() -> Catalog {
 }
 
 #[test]
-fn every_series_that_can_exist_is_there_from_the_start() {
+fn o13_every_series_that_can_exist_is_there_from_the_start() {
     let telemetry = Telemetry::new(&catalog(), LogWriter::memory());
     telemetry.events_dropped(PoolId(0), 2, 1);
     let text = telemetry.metrics_text(3, false);

@@ -5,8 +5,8 @@ mod client;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,6 +72,7 @@ struct Shared {
     play: Play,
     killed: CancellationToken,
     asked: watch::Sender<usize>,
+    heads: Mutex<Vec<String>>,
     hung_up: watch::Sender<usize>,
     written: AtomicU64,
     connections: AtomicUsize,
@@ -85,6 +86,7 @@ impl Endpoint {
             play: Box::new(play),
             killed: CancellationToken::new(),
             asked: watch::channel(0).0,
+            heads: Mutex::default(),
             hung_up: watch::channel(0).0,
             written: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -110,6 +112,11 @@ impl Endpoint {
     /// Requests so far.
     pub(crate) fn asked(&self) -> usize {
         *self.shared.asked.borrow()
+    }
+
+    /// Heads of the requests so far, in lower case.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.shared.heads.lock().unwrap().clone()
     }
 
     /// Connections so far.
@@ -183,6 +190,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 /// Serves one connection to its end; true if that is to be a reset.
 async fn converse(reader: &mut OwnedReadHalf, writer: &mut OwnedWriteHalf, shared: &Shared) -> bool {
     while let Some(asked) = read(reader).await {
+        shared.heads.lock().unwrap().push(asked.head.clone());
         shared.asked.send_modify(|asked| *asked += 1);
         for act in (shared.play)(&asked) {
             let done = match act {

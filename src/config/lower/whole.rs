@@ -108,7 +108,7 @@ impl Lower<'_> {
             endpoints,
             probes,
             limits: self.limits(file.limits.as_ref()),
-            flow: self.flow(file.limits.as_ref()),
+            flow: flow::Settings::default(),
             log: self.log(file.log.as_ref()),
             records: file.records.as_ref().map(|raw| self.records(raw)),
             drain_grace: file.shutdown.as_ref().and_then(|s| s.grace).unwrap_or(GRACE),

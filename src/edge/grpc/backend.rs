@@ -50,6 +50,7 @@ fn thought(catalog: &Catalog, ask: ExplainAsk) -> Result<Inbound, Refusal> {
         class: ask.class,
         tenant: ask.tenant,
         session: ask.session,
+        prefix: Arc::default(),
         hints,
         needs: ask.needs,
         max_tokens: ask.max_tokens,

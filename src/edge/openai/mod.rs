@@ -258,6 +258,7 @@ fn inbound(kind: AskKind, body: bytes::Bytes, peek: Peek, tenant: TenantId, hint
         class: hinted.class,
         tenant,
         session: hinted.session.or(peek.session),
+        prefix: Arc::default(),
         hints: hinted.hints,
         needs: peek.needs,
         max_tokens: peek.max_tokens,

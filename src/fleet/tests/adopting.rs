@@ -213,7 +213,7 @@ fn a_call_in_line_leaves_it_though_the_targets_of_its_class_have_changed() {
     let open = w.start(&first, 0.0);
     let waits = CallFacts { class: BACKGROUND, ..w.facts(0.0) };
     assert!(matches!(w.decide(&waits, &[], 0.0), Decision::Wait { .. }));
-    assert!(w.fleet.join(&waits, 1000.0));
+    assert!(w.fleet.join(&waits, PLACE));
     c.classes[1].finish_target = Some(Duration::from_secs(3));
     w.adopt(c, (2, 1), 1.0);
     assert_eq!((w.fleet.in_line(), w.fleet.call_up()), (1, Some(waits.id)), "a new config is news");
