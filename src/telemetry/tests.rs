@@ -69,6 +69,28 @@ fn o13_every_series_that_can_exist_is_there_from_the_start() {
 }
 
 #[test]
+fn series_of_a_name_that_is_gone_end_when_no_call_can_know_it() {
+    use crate::domain::Editions;
+    let first = catalog();
+    let telemetry = Telemetry::new(&first, LogWriter::memory());
+    let renamed = |pool: &str, before: &Catalog, next, oldest| {
+        let mut c = catalog();
+        c.pools[0].name = pool.into();
+        c.succeed(before, Editions { next, oldest }).unwrap().catalog
+    };
+    let second = renamed("other", &first, 2, 1);
+    telemetry.adopt(&second);
+    telemetry.events_dropped(PoolId(1), 5, 0);
+    let both = telemetry.metrics_text(0, false);
+    assert!(both.contains(r#"pool="owned""#) && both.contains(r#"pool="other""#), "{both}");
+    let third = renamed("other", &second, 3, 2);
+    telemetry.adopt(&third);
+    let one = telemetry.metrics_text(0, false);
+    assert!(!one.contains(r#"pool="owned""#), "{one}");
+    assert!(one.contains(r#"pool="other",kind="unreadable"} 5"#), "what stays goes on counting: {one}");
+}
+
+#[test]
 fn a_refusal_that_never_became_a_call_is_counted_without_its_words() {
     let telemetry = Telemetry::new(&catalog(), LogWriter::memory());
     let refusal = Refusal::ModelNotFound { model: "canary-model".into(), nearest: None };

@@ -129,7 +129,7 @@ def test_a_key_is_made_once_and_its_hash_opens_the_door(start):
 def test_commands_explain_themselves():
     shown = gridtie("--help")
     assert shown.returncode == 0
-    for command in ("serve", "check", "status", "drain", "resume", "explain", "mock"):
+    for command in ("serve", "check", "status", "drain", "resume", "reload", "explain", "mock"):
         assert command in shown.stdout
     assert re.match(r"gridtie \d+\.\d+\.\d+", gridtie("--version").stdout)
     assert gridtie("no-such-command").returncode == 2

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use gridtie::domain::Capabilities;
 use gridtie::edge::admin::configs::{ChangeKind, Configs as _, Outcome, Reload};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
@@ -376,5 +375,4 @@ async fn a_trial_says_what_would_change_and_changes_nothing() {
     let tried = gridtie.reloads.reload(true).await.unwrap();
     assert_eq!((tried.outcome, tried.changes.len()), (Outcome::Good, 2));
     assert_eq!(served_by(&gridtie).await, "a");
-    assert!(!Capabilities::CHAT.is_empty());
 }

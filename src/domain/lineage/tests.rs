@@ -28,13 +28,13 @@ fn config(pools: &[&str], models: &[&str], tenants: &[&str]) -> Catalog {
         .collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let mut offers = Vec::new();
-    for p in 0..pools.len() {
+    for (p, pool) in pools.iter().enumerate() {
         for (m, model) in models.iter_mut().enumerate() {
             model.offers.push(OfferId(offers.len() as u16));
             offers.push(Offer {
                 pool: PoolId(p as u16),
                 model: ModelId(m as u16),
-                upstream_model: format!("{}@{}", model.name, pools[p]).into(),
+                upstream_model: format!("{}@{pool}", model.name).into(),
                 prices: Prices::default(),
                 hours: None,
                 context_window: None,
