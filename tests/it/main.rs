@@ -12,6 +12,7 @@ mod beside;
 mod config;
 mod failover;
 mod flow;
+mod prefixes;
 mod recorded;
 mod records;
 mod shutdown;
