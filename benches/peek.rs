@@ -13,7 +13,7 @@ fn main() {
 /// A conversation of about so many bytes, in turns of 500.
 fn chat(bytes: usize) -> Bytes {
     let turn = |i: usize| {
-        let role = if i % 2 == 0 { "user" } else { "assistant" };
+        let role = if i.is_multiple_of(2) { "user" } else { "assistant" };
         format!(r#"{{"role":"{role}","content":"{}"}}"#, "somewhat \"quoted\" text.\\n".repeat(18))
     };
     let mut body = String::from(r#"{"model":"chat-large","stream":true,"messages":["#);
