@@ -2,6 +2,7 @@
 //!
 //! Everything here reads bytes that somebody else wrote, so every reader is bounded, and none panics.
 
+pub mod chain;
 pub mod engine_load;
 pub mod gridtie;
 pub mod openai;

@@ -41,18 +41,28 @@ impl Cache {
         self.find(blocks).0
     }
 
-    /// Tokens from the start that are here, and of how many blocks.
+    /// How many blocks from the start of this prompt are here.
+    pub fn depth(&self, blocks: &[Block]) -> usize {
+        self.find(blocks).1
+    }
+
+    /// Is this block here, and so all before it?
+    pub fn holds(&self, block: &Block) -> bool {
+        self.entries.contains_key(&block.hash)
+    }
+
+    /// Tokens from the start that are here, and of how many blocks. A prompt is here up to some block and not beyond, since
+    /// what is behind a block was used no later and goes first: a few looks find where.
     fn find(&self, blocks: &[Block]) -> (u32, usize) {
-        let (mut found, mut hits) = (0u32, 0);
-        for block in blocks.iter().take(MAX_BLOCKS) {
-            let Some(entry) = self.entries.get(&block.hash) else { break };
-            found = found.saturating_add(entry.tokens.min(block.tokens));
-            hits += 1;
-            if entry.tokens < block.tokens {
-                break;
-            }
-        }
-        (found, hits)
+        let blocks = &blocks[..blocks.len().min(MAX_BLOCKS)];
+        let Some((first, others)) = blocks.split_first().filter(|(first, _)| self.holds(first)) else {
+            return (0, 0);
+        };
+        let more = others.partition_point(|block| self.holds(block));
+        let last = others[..more].last().unwrap_or(first);
+        let whole = blocks[..more].iter().fold(0u32, |sum, b| sum.saturating_add(b.tokens));
+        let of_last = self.entries.get(&last.hash).map_or(0, |e| e.tokens.min(last.tokens));
+        (whole.saturating_add(of_last), more + 1)
     }
 
     /// The same. Counts as a use of them.
@@ -104,6 +114,45 @@ impl Cache {
         if let Some(old) = self.entries.insert(hash, Entry { tokens, used: self.uses }) {
             self.tokens -= u64::from(old.tokens);
             self.by_use.remove(&old.used);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Prompts that branch at each block: a block's name says the whole way to it.
+    fn prompt(way: &[u8]) -> Vec<Block> {
+        let name = |hash: u64, step: &u8| 31 * hash + u64::from(*step) + 1;
+        let mut hash = 0;
+        let blocks = way.iter().map(|step| {
+            hash = name(hash, step);
+            Block { hash, tokens: 10 }
+        });
+        blocks.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_a_look_at_each_block_in_turn_finds(
+            prompts in prop::collection::vec((prop::collection::vec(0u8..2, 1..8), 1u32..90), 1..60),
+            room in 10u64..400,
+        ) {
+            let mut cache = Cache::default();
+            for (way, input) in &prompts {
+                let blocks = prompt(way);
+                let held = blocks.iter().take_while(|b| cache.holds(b)).collect::<Vec<_>>();
+                let whole = 10 * held.len() as u32;
+                let last = held.last().map_or(0, |b| 10 - cache.entries[&b.hash].tokens);
+                prop_assert_eq!(cache.peek(&blocks), whole - last);
+                prop_assert_eq!(cache.look_up(&blocks), whole - last);
+                prop_assert!(blocks[held.len()..].iter().all(|b| !cache.holds(b)));
+                cache.keep(&blocks, *input, room);
+                prop_assert!(cache.tokens() <= room);
+            }
         }
     }
 }

@@ -252,8 +252,8 @@ impl Fleet {
         if n > COMPARE_ALL {
             let warm = asking.warm.and_then(|w| pool.position(w.endpoint));
             let hashed = asking.call.facts.session.map(|s| (s.0 % n as u64) as usize);
-            let mut few = smallvec::SmallVec::<[usize; 4]>::new();
-            few.extend(warm.into_iter().chain(hashed));
+            let mut few = smallvec::SmallVec::<[usize; 5]>::new();
+            few.extend(warm.into_iter().chain(hashed).chain(self.prefix_holder(asking, pool, start)));
             few.push(start);
             few.extend((1..DRAWN).map(|_| rng.random_range(0..n)));
             if let Some(best) = look.least(few.into_iter(), rng) {

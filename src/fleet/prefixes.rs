@@ -1,17 +1,22 @@
 //! Which beginnings of prompts were sent to which endpoint: what its prefix cache probably holds.
 //!
-//! Least recently used out first, like the engine's own cache and of its size. Only calls that say what their prompt is made
-//! of leave anything here; without them nothing is kept and nothing is looked up.
+//! Least recently used out first, like the engine's own cache and of its size, as long as all of them together are not too
+//! many. Only calls that say what their prompt is made of leave anything here; without them nothing is kept and nothing is
+//! looked up.
 
 use std::collections::BTreeMap;
 
 use super::decide::Look;
-use super::state::Endpoint;
+use super::state::{Endpoint, PoolState};
 use super::survey::Asking;
 use super::{Dispatch, Fleet};
 use crate::domain::{Block, CallFacts, EndpointId, ModelId};
 use crate::engine::cache::Cache;
 use crate::policy::place::{Glance, Job};
+
+/// Tokens that are remembered of all endpoints together. Of calls from outside, whose blocks have at least 512 tokens,
+/// these are a million blocks, or some 80 MB.
+const TOKENS_MAX: u64 = 1 << 29;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -39,9 +44,33 @@ impl Prefixes {
         input: u32,
         room: u64,
     ) {
-        if !prefix.is_empty() && room > 0 {
-            self.caches.entry((endpoint, model)).or_default().keep(prefix, input, room);
+        if prefix.is_empty() || room == 0 {
+            return;
         }
+        let known = self.caches.contains_key(&(endpoint, model));
+        let share = TOKENS_MAX / (self.caches.len() + usize::from(!known)) as u64;
+        if !known {
+            self.caches.values_mut().for_each(|cache| cache.shrink_to(share));
+        }
+        self.caches.entry((endpoint, model)).or_default().keep(prefix, input, room.min(share));
+    }
+
+    /// Which of these endpoints holds the most of the prompt: the first of several.
+    fn holder(
+        &self,
+        endpoints: impl Iterator<Item = (usize, EndpointId)>,
+        model: ModelId,
+        prefix: &[Block],
+    ) -> Option<usize> {
+        let (mut most, mut depth) = (None, 0);
+        for (at, endpoint) in endpoints {
+            let Some(next) = prefix.get(depth) else { break };
+            // One look says of almost all that they hold no more than the best so far.
+            if let Some(cache) = self.caches.get(&(endpoint, model)).filter(|cache| cache.holds(next)) {
+                (most, depth) = (Some(at), cache.depth(prefix).max(depth + 1));
+            }
+        }
+        most
     }
 
     /// Forgets endpoints and models that are gone.
@@ -51,6 +80,16 @@ impl Prefixes {
 }
 
 impl Fleet {
+    /// The endpoint of a large pool, from `start` on and around, that holds the most of the call's prompt.
+    pub(super) fn prefix_holder(&self, asking: &Asking<'_>, pool: &PoolState, start: usize) -> Option<usize> {
+        let facts = asking.call.facts;
+        if facts.prefix.is_empty() {
+            return None;
+        }
+        let around = (start..pool.endpoints.len()).chain(0..start).map(|at| (at, pool.endpoints[at].id));
+        self.prefixes.holder(around, facts.model, &facts.prefix)
+    }
+
     /// The job at that endpoint, with what it holds of the prompt; none if the call does not say what its prompt is made of.
     pub(super) fn job_at(&self, asking: &Asking<'_>, endpoint: EndpointId, job: &Job) -> Option<Job> {
         let facts = asking.call.facts;
@@ -111,5 +150,31 @@ impl Look<'_> {
         let read = fleet.offers[self.offer.index()].reading();
         let second_usd = fleet.level.usd() * fleet.settings.choice.prefill_weight;
         read.p_late(target_s, expected_s) * call.class.miss_usd / second_usd
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks that nobody else has.
+    fn prompt(endpoint: u32, blocks: u32) -> Vec<Block> {
+        (0..blocks)
+            .map(|i| Block { hash: u64::from(endpoint) << 32 | u64::from(i), tokens: 1 << 20 })
+            .collect()
+    }
+
+    #[test]
+    fn all_endpoints_together_remember_no_more_than_may_be_and_share_it() {
+        let mut prefixes = Prefixes::default();
+        let total = |p: &Prefixes| (0..100).map(|i| p.held(EndpointId(i), ModelId(0))).sum::<u64>();
+        for endpoint in 0..100 {
+            for _ in 0..2 {
+                prefixes.sent((EndpointId(endpoint), ModelId(0)), &prompt(endpoint, 700), u32::MAX, u64::MAX);
+                assert!(total(&prefixes) <= TOKENS_MAX, "{endpoint}: {}", total(&prefixes));
+            }
+        }
+        assert!(total(&prefixes) > TOKENS_MAX / 2);
+        assert_eq!(prefixes.held(EndpointId(0), ModelId(0)), 5 << 20);
     }
 }

@@ -25,7 +25,9 @@ use super::Served;
 use crate::dialect::FieldError;
 use crate::dialect::openai::{Meta, StreamEncoder, decode_request, encode_whole, error_body, peek};
 use crate::domain::request::Ask;
-use crate::domain::{Allowances, AskKind, Body, Duration, Failure, FailureKind, Request as Asked, Usage};
+use crate::domain::{
+    Allowances, AskKind, Body, Duration, Failure, FailureKind, Request as Asked, TenantId, Usage,
+};
 use crate::engine::Load;
 use crate::upstream::{PieceBody, Pieces, Reply, Whole, WholeBody};
 
@@ -130,7 +132,8 @@ async fn respond(served: &Served, request: Request<Incoming>) -> Result<Answer, 
 
 /// The request, the model it names, and whether vectors are wanted in base64.
 fn read(kind: AskKind, body: &Bytes) -> Result<(Asked, String, bool), FieldError> {
-    let seen = peek(kind, body)?;
+    // Whose it is, a pool does not know.
+    let seen = peek(kind, body, TenantId(0))?;
     let ask = decode_request(kind, body)?;
     let base64 = matches!(&ask, Ask::Embed(embed) if embed.base64);
     let asked = Asked {

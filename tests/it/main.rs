@@ -20,6 +20,7 @@ mod faults_provider;
 mod faults_security;
 mod flow;
 mod frames;
+mod prefixes;
 mod proxy;
 mod recorded;
 mod records;

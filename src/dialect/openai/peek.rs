@@ -5,23 +5,22 @@
 //! caller choose where a request goes are refused, because the destination is only ever from the config.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::survey::{Survey, survey};
+use super::survey::{IMAGE_TOKENS, Survey, survey, survey_into};
 use crate::dialect::FieldError;
-use crate::domain::{AskKind, Capabilities};
+use crate::dialect::chain::Chain;
+use crate::domain::{AskKind, Block, Capabilities, TenantId};
 
 /// Arrays and objects nested deeper than this are an attack; the deepest honest JSON schemas have about twenty levels.
 const DEPTH_MAX: u32 = 64;
 
 /// OpenAI's own limit on `n`.
 const N_MAX: u32 = 128;
-
-/// A picture in tokens, between OpenAI's 85 (low detail) and 765 (a square of 1024): only an estimate.
-const IMAGE_TOKENS: u64 = 765;
 
 /// Model names and session names longer than this are an attack.
 pub(super) const NAME_MAX: usize = 256;
@@ -45,6 +44,8 @@ pub struct Peek {
     pub input_tokens: u32,
     /// `prompt_cache_key`.
     pub session: Option<String>,
+    /// Tools and prompt as a chain of blocks; empty for embeddings, which share nothing.
+    pub prefix: Arc<[Block]>,
 }
 
 /// The members that routing reads. Serde refuses a second one of the same name, so that we and the upstream cannot
@@ -90,8 +91,8 @@ pub(super) fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Optio
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// Reads what routing needs. The first mistake found is named.
-pub fn peek(kind: AskKind, body: &Bytes) -> Result<Peek, FieldError> {
+/// Reads what routing needs of a request of that tenant. The first mistake found is named.
+pub fn peek(kind: AskKind, body: &Bytes, tenant: TenantId) -> Result<Peek, FieldError> {
     let top = top(body)?;
     refuse_destinations(&top)?;
     let whole = survey(body);
@@ -108,7 +109,15 @@ pub fn peek(kind: AskKind, body: &Bytes) -> Result<Peek, FieldError> {
             .with_code("missing_required_parameter"));
     };
     let tools = top.tools.or(top.functions);
-    let prompt = survey(text.get().as_bytes());
+    let mut chain = Chain::of(tenant);
+    let prompt = match kind {
+        AskKind::Embed => survey(text.get().as_bytes()),
+        // In the order in which templates of chats put them.
+        AskKind::Chat | AskKind::Completion => {
+            chain.text(tools.map_or(&[], |t| t.get().as_bytes()));
+            survey_into(text.get().as_bytes(), &mut chain)
+        }
+    };
     let stream = read::<bool>("stream", top.stream)?.unwrap_or(false) && kind != AskKind::Embed;
     let n = read::<u32>("n", top.n)?.unwrap_or(1);
     if n == 0 || n > N_MAX {
@@ -123,6 +132,7 @@ pub fn peek(kind: AskKind, body: &Bytes) -> Result<Peek, FieldError> {
         needs: needs(kind, &top, prompt, stream, n)?,
         input_tokens: input_tokens(prompt, tools),
         session: name("prompt_cache_key", top.prompt_cache_key)?,
+        prefix: chain.blocks(),
     })
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::dialect::retry_after::retry_after;
-use crate::domain::{Answer, AskKind, FailureKind, UsageSource};
+use crate::domain::{Answer, AskKind, FailureKind, TenantId, UsageSource};
 
 /// A recorded stream.
 struct Recorded {
@@ -290,7 +290,7 @@ fn recorded_requests_survive_canonical_form() {
             continue;
         }
         let name = path.display();
-        let peeked = peek(kind, &body).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let peeked = peek(kind, &body, TenantId(0)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(peeked.model, meta["request"]["body"]["model"], "{name}");
         let ask = match decode_request(kind, &body) {
             Ok(ask) => ask,

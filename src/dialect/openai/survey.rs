@@ -1,6 +1,9 @@
 //! A walk over JSON text that is already known to be JSON: how deep it is, how much text it holds, how many pictures.
 //!
-//! It builds nothing, copies nothing and does not recurse, so that a prompt of megabytes costs one look at its bytes.
+//! It builds nothing, copies nothing and does not recurse, so that a prompt of megabytes costs one look at its bytes. The
+//! blocks of a prompt are cut in passing.
+
+use crate::dialect::chain::{Chain, Weight};
 
 /// What a piece of JSON holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,15 +18,35 @@ pub(super) struct Survey {
     pub images: u32,
 }
 
+/// A picture in tokens, between OpenAI's 85 (low detail) and 765 (a square of 1024): only an estimate.
+pub(super) const IMAGE_TOKENS: u64 = 765;
+
 /// Member names whose text is encoded media, not words.
 const MEDIA: [&[u8]; 3] = [b"data", b"file_data", b"b64_json"];
 
+/// Members that say where a picture is.
+const PLACE: [&[u8]; 2] = [b"url", b"image_url"];
+
 /// Looks at `json`, which must be valid.
 pub(super) fn survey(json: &[u8]) -> Survey {
+    walk(json, |_, _| {})
+}
+
+/// The same, and all that is full of it goes into blocks of the chain.
+pub(super) fn survey_into(json: &[u8], chain: &mut Chain) -> Survey {
+    let mut hashed = 0;
+    walk(json, |end, weight| hashed += chain.weigh(&json[hashed..end], weight))
+}
+
+/// Says of everything that costs tokens where it ends and what it weighs.
+#[inline]
+fn walk(json: &[u8], mut weigh: impl FnMut(usize, Weight)) -> Survey {
     let mut found = Survey::default();
     let mut depth = 0u32;
     let mut at = 0;
     let mut name: &[u8] = &[];
+    // What the picture costs whose place is not known yet: pictures at other places are other pictures.
+    let mut picture = 0;
     while let Some(&byte) = json.get(at) {
         at += 1;
         match byte {
@@ -37,15 +60,26 @@ pub(super) fn survey(json: &[u8]) -> Survey {
                 at += text.len() + 1;
                 if names_a_member(&json[at.min(json.len())..]) {
                     name = text;
-                    found.images += u32::from(name == b"image_url");
-                } else if !MEDIA.contains(&name) && !text.starts_with(b"data:") {
-                    found.text += text.len() as u64;
+                    if name == b"image_url" {
+                        found.images += 1;
+                        picture = 4 * IMAGE_TOKENS;
+                    }
+                } else {
+                    let words = !MEDIA.contains(&name) && !text.starts_with(b"data:");
+                    let quarters = if words { text.len() as u64 } else { 0 };
+                    found.text += quarters;
+                    if picture > 0 && PLACE.contains(&name) {
+                        weigh(at - 1, Weight::Whole(std::mem::take(&mut picture) + quarters));
+                    } else {
+                        weigh(at - 1, if words { Weight::Text(quarters) } else { Weight::Whole(0) });
+                    }
                 }
             }
             b'-' | b'0'..=b'9' => {
                 found.numbers += 1;
                 let more = json[at..].iter().take_while(|b| !matches!(b, b',' | b']' | b'}')).count();
                 at += more;
+                weigh(at, Weight::Whole(4));
             }
             _ => {}
         }

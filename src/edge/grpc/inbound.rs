@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::metadata::MetadataMap;
 
 use crate::dialect::FieldError;
-use crate::dialect::gridtie::request::{Asked, Hinted};
+use crate::dialect::gridtie::request::{Asked, Hinted, prefix};
 use crate::domain::{Body, Duration, Request, TenantId};
 use crate::flow::Inbound;
 
@@ -21,6 +21,7 @@ pub(super) fn read(
     tenant: TenantId,
 ) -> Result<Inbound, FieldError> {
     let hinted = with_metadata(hinted, metadata)?;
+    let prefix = prefix(&asked.ask, tenant);
     let request = Request {
         kind: asked.kind,
         stream,
@@ -38,7 +39,7 @@ pub(super) fn read(
         class: hinted.class,
         tenant,
         session: hinted.session,
-        prefix: Arc::default(),
+        prefix,
         hints: hinted.hints,
         needs: asked.needs,
         max_tokens: asked.max_tokens,

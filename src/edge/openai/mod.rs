@@ -233,7 +233,7 @@ impl<C: Calls> Face<C> {
         let hinted = Hinted::read(&head.headers)?;
         let tenant = (self.auth)(&head.headers, peer)?;
         let (body, room) = body::read(incoming, &self.limits).await?;
-        let peek = openai::peek(kind, &body).map_err(Refusal::from)?;
+        let peek = openai::peek(kind, &body, tenant).map_err(Refusal::from)?;
         let origin = Origin { kind, include_usage: peek.stream_usage, body: body.clone() };
         let answered = self.calls.call(inbound(kind, body, peek, tenant, hinted)).await;
         drop(room);
@@ -258,7 +258,7 @@ fn inbound(kind: AskKind, body: bytes::Bytes, peek: Peek, tenant: TenantId, hint
         class: hinted.class,
         tenant,
         session: hinted.session.or(peek.session),
-        prefix: Arc::default(),
+        prefix: peek.prefix,
         hints: hinted.hints,
         needs: peek.needs,
         max_tokens: peek.max_tokens,

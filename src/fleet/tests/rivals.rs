@@ -130,6 +130,27 @@ fn a_prompt_is_forgotten_when_the_cache_had_room_for_others() {
 }
 
 #[test]
+fn a_known_prompt_finds_its_endpoint_among_many_too() {
+    let mut w = placed(Place::Work, 60);
+    // All of them hold what all prompts begin with.
+    for i in 0..300 {
+        let facts = of(&mut w, &[1, 2, 1_000 + i], 0.0);
+        let t = w.start(&facts, 0.0);
+        w.end(&facts, t, ok(1536, 100), 0.0);
+    }
+    for i in 0..20 {
+        let facts = of(&mut w, &[1, 2, 3, 10_000 + i, 20_000 + i], 1.0);
+        let first = w.start(&facts, 1.0);
+        let home = first.dispatch.endpoint;
+        w.end(&facts, first, ok(2560, 100), 1.0);
+        let facts = of(&mut w, &[1, 2, 3, 10_000 + i, 20_000 + i, 30_000 + i], 2.0);
+        let next = w.start(&facts, 2.0);
+        assert_eq!(next.dispatch.endpoint, home);
+        w.end(&facts, next, ok(3072, 100), 2.0);
+    }
+}
+
+#[test]
 fn a_call_without_a_chain_leaves_nothing_to_remember() {
     let mut w = placed(Place::Work, 2);
     let facts = w.facts(0.0);

@@ -4,9 +4,11 @@
 
 mod check;
 mod encode;
+mod prefix;
 
 pub(super) use encode::part_to_wire;
 pub use encode::{Encoded, encode};
+pub use prefix::prefix;
 
 use check::{at_least_one, at_most, filled, json_object, required, up_to, within};
 use encode::role_to_wire;

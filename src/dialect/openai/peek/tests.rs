@@ -1,7 +1,7 @@
 use super::*;
 
 fn chat(json: &str) -> Result<Peek, FieldError> {
-    peek(AskKind::Chat, &Bytes::copy_from_slice(json.as_bytes()))
+    peek(AskKind::Chat, &Bytes::copy_from_slice(json.as_bytes()), TenantId(0))
 }
 
 fn field(json: &str) -> String {
@@ -22,6 +22,7 @@ fn a_plain_chat_is_read() {
             needs: Capabilities::CHAT,
             input_tokens: 3,
             session: None,
+            prefix: [].into(),
         }
     );
 }
@@ -46,7 +47,7 @@ fn everything_that_routing_asks_is_read() {
 #[test]
 fn an_embedding_is_read_and_never_streamed() {
     let body = Bytes::from_static(br#"{"model":"e","input":[[1,2,3],[4]],"stream":true}"#);
-    let found = peek(AskKind::Embed, &body).unwrap();
+    let found = peek(AskKind::Embed, &body, TenantId(0)).unwrap();
     assert_eq!((found.needs, found.stream, found.input_tokens), (Capabilities::EMBED, false, 4));
 }
 
@@ -92,7 +93,7 @@ fn s08_hostile_json_is_refused_and_never_panics() {
     ] {
         assert!(chat(bad).is_err(), "{bad}");
     }
-    assert!(peek(AskKind::Chat, &Bytes::from_static(b"{\"model\":\"\xff\"}")).is_err());
+    assert!(peek(AskKind::Chat, &Bytes::from_static(b"{\"model\":\"\xff\"}"), TenantId(0)).is_err());
     assert!(chat(r#"{"model":"m","messages":[],"temperature":1e999}"#).is_ok(), "not ours to judge");
 }
 
@@ -105,4 +106,68 @@ fn the_choices_of_an_answer_are_counted() {
     assert_eq!(count(r#"{"prompt":[[1],[2]]}"#), 2);
     assert_eq!(count("nonsense"), 1);
     assert_eq!(choices(AskKind::Chat, br#"{"n":3,"prompt":["a","b"]}"#), 3);
+}
+
+/// The blocks of a chat with these tools and texts, asked with these further members.
+fn blocks(tools: &str, texts: &[&str], more: &str) -> Vec<Block> {
+    let turn = |(i, text): (usize, &&str)| {
+        let role = ["system", "user", "assistant"][if i == 0 { 0 } else { 2 - i % 2 }];
+        format!(r#"{{"role":"{role}","content":"{text}"}}"#)
+    };
+    let turns: Vec<_> = texts.iter().enumerate().map(turn).collect();
+    let body = format!(
+        r#"{{"messages":[{}],"tools":[{{"type":"function","function":{{"name":"{tools}"}}}}],"model":"m"{more}}}"#,
+        turns.join(",")
+    );
+    chat(&body).unwrap().prefix.to_vec()
+}
+
+fn shared(a: &[Block], b: &[Block]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[test]
+fn a_turn_goes_on_with_the_chain_of_the_one_before_and_conversations_share_their_instructions() {
+    let (tools, instructions) = ("t".repeat(3_000), "i".repeat(3_000));
+    let (hello, answer) = ("h".repeat(3_000), "a".repeat(3_000));
+    let first = blocks(&tools, &[&instructions, &hello], "");
+    assert_eq!(first.len(), 4);
+    let next =
+        blocks(&tools, &[&instructions, &hello, &answer, "go on"], r#","temperature":0.5,"max_tokens":9"#);
+    assert_eq!((next.len(), shared(&first, &next)), (5, 4));
+    let other = blocks(&tools, &[&instructions, &"o".repeat(3_000)], "");
+    assert_eq!(shared(&first, &other), 2);
+    assert_eq!(shared(&first, &blocks("f", &[&instructions, &hello], "")), 0);
+}
+
+#[test]
+fn blocks_are_tokens_as_they_are_counted_and_pictures_are_no_text() {
+    let text = "x".repeat(10_000);
+    let picture = "A".repeat(100_000);
+    let json = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"{text}"}},
+        {{"type":"image_url","image_url":{{"url":"data:image/png;base64,{picture}"}}}},{{"type":"text","text":"{text}"}}]}}]}}"#
+    );
+    let found = chat(&json).unwrap();
+    let tokens: u32 = found.prefix.iter().map(|b| b.tokens).sum();
+    assert!(tokens <= found.input_tokens && found.input_tokens < tokens + 512, "{tokens}");
+    let other = chat(&json.replace("AAAA", "AAAB")).unwrap();
+    assert_eq!((found.prefix.len(), shared(&found.prefix, &other.prefix)), (9, 4));
+}
+
+#[test]
+fn a_prompt_of_token_ids_has_blocks_and_an_embedding_has_none() {
+    let ids = (0..2_000).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+    let completion = Bytes::from(format!(r#"{{"model":"m","prompt":[{ids}]}}"#));
+    let found = peek(AskKind::Completion, &completion, TenantId(0)).unwrap();
+    assert_eq!(found.prefix.iter().map(|b| b.tokens).collect::<Vec<_>>(), [512; 3]);
+    let embedding = Bytes::from(format!(r#"{{"model":"m","input":[{ids}]}}"#));
+    assert!(peek(AskKind::Embed, &embedding, TenantId(0)).unwrap().prefix.is_empty());
+}
+
+#[test]
+fn equal_prompts_of_two_tenants_have_nothing_in_common() {
+    let body = Bytes::from(format!(r#"{{"model":"m","prompt":"{}"}}"#, "x".repeat(9_000)));
+    let [a, b] = [1, 2].map(|t| peek(AskKind::Completion, &body, TenantId(t)).unwrap().prefix);
+    assert!(a.len() == 4 && a.iter().all(|a| b.iter().all(|b| a.hash != b.hash)));
 }
