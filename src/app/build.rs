@@ -53,7 +53,8 @@ pub fn router(
     }))
 }
 
-fn upstream(settings: &UpstreamSettings, clock: &Clock) -> anyhow::Result<Arc<dyn Upstream>> {
+/// What speaks to a pool.
+pub(super) fn upstream(settings: &UpstreamSettings, clock: &Clock) -> anyhow::Result<Arc<dyn Upstream>> {
     Ok(match settings {
         UpstreamSettings::Simulated(settings) => {
             Arc::new(simulated::Simulated::new(settings.clone(), clock.clone()))

@@ -5,24 +5,26 @@
 //! then what is left ends with an honest error; then connections that still hang are dropped.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::reload::{Doors, Reloader, Reloads};
+use super::watchdog;
 use crate::config::Checked;
-use crate::discover;
-use crate::domain::{Duration, PoolId};
+use crate::domain::Duration;
 use crate::edge::admin::{self, http::Readiness};
 use crate::edge::auth::Gate;
 use crate::edge::listen::{self, Peer, Shutdown};
 use crate::edge::room::Rooms;
 use crate::edge::{grpc, openai};
 use crate::flow::Router;
-use crate::probe;
 
 /// How often the fleet is asked what time alone has changed, and the wall clock is looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -47,18 +49,32 @@ pub struct Bound {
 pub struct Server {
     router: Router,
     checked: Checked,
-    seed: u64,
+    doors: Doors,
+    reloader: Reloader,
+    reloads: Reloads,
     grpc: Option<TcpListener>,
     http: Option<TcpListener>,
     admin: Option<TcpListener>,
 }
 
-/// Opens the ports of `checked`.
-pub async fn bind(router: Router, checked: Checked, seed: u64) -> anyhow::Result<Server> {
+/// Opens the ports of `checked`. It was read from `source`, if it was read from a file: then what is there later is taken
+/// too.
+pub async fn bind(
+    router: Router,
+    checked: Checked,
+    source: Option<PathBuf>,
+    seed: u64,
+) -> anyhow::Result<Server> {
     let grpc = open("listen.grpc", checked.listen.grpc).await?;
     let http = open("listen.http", checked.listen.http).await?;
     let admin = open("listen.admin", checked.listen.admin).await?;
-    Ok(Server { router, checked, seed, grpc, http, admin })
+    let doors = Doors {
+        gate: Arc::new(ArcSwap::from_pointee(Gate::new(checked.auth.clone()))),
+        tls: tls(checked.listen.tls.as_ref())?,
+        admin_tls: tls(checked.listen.admin_tls.as_ref())?,
+    };
+    let (reloader, reloads) = Reloader::new(&router, checked.clone(), doors.clone(), source, seed);
+    Ok(Server { router, checked, doors, reloader, reloads, grpc, http, admin })
 }
 
 async fn open(name: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
@@ -85,6 +101,11 @@ impl Server {
         Bound { grpc: at(&self.grpc), http: at(&self.http), admin: at(&self.admin) }
     }
 
+    /// To have the config read again.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
     /// The router behind the faces.
     pub fn router(&self) -> &Router {
         &self.router
@@ -97,8 +118,8 @@ impl Server {
         hurry: impl Future<Output = ()>,
         descent: Descent,
     ) -> anyhow::Result<()> {
-        let Self { router, checked, seed, grpc, http, admin } = self;
-        let gate = Arc::new(Gate::new(checked.auth.clone()));
+        let Self { router, checked, doors, reloader, reloads, grpc, http, admin } = self;
+        let gate = doors.gate;
         let shutdown = Shutdown::new();
         let admin_shutdown = Shutdown::new();
         let mut servers = JoinSet::new();
@@ -107,7 +128,7 @@ impl Server {
             router: &router,
             gate: &gate,
             checked: &checked,
-            settings: data_settings(&checked)?,
+            settings: data_settings(&checked, doors.tls),
             bodies: Rooms::holding(checked.limits.body as usize),
             shutdown: shutdown.clone(),
         };
@@ -119,13 +140,12 @@ impl Server {
             spawn_http(&mut servers, listener, &data);
         }
         if let Some(listener) = admin {
-            let settings = listen::Settings {
-                tls: tls(checked.listen.admin_tls.as_ref())?,
-                ..listen::Settings::default()
-            };
-            spawn_admin(&mut background, listener, &router, &gate, settings, admin_shutdown.clone())?;
+            let settings = listen::Settings { tls: doors.admin_tls, ..listen::Settings::default() };
+            let shown = Shown { router: &router, gate: &gate, reloads };
+            spawn_admin(&mut background, listener, shown, settings, admin_shutdown.clone())?;
         }
-        spawn_upkeep(&mut background, &router, &checked, seed);
+        spawn_ticks(&mut background, &router);
+        background.spawn(reloader.run());
 
         stop.await;
         tracing::info!(open_calls = router.open_calls(), "going down");
@@ -180,19 +200,19 @@ fn tls(settings: Option<&crate::config::Tls>) -> anyhow::Result<Option<Arc<liste
     Ok(settings.map(|tls| tls.build().map(Arc::new)).transpose()?)
 }
 
-fn data_settings(checked: &Checked) -> anyhow::Result<listen::Settings> {
-    Ok(listen::Settings {
-        tls: tls(checked.listen.tls.as_ref())?,
+fn data_settings(checked: &Checked, tls: Option<Arc<listen::Tls>>) -> listen::Settings {
+    listen::Settings {
+        tls,
         max_connections: checked.limits.connections as usize,
         max_streams: checked.limits.streams,
         ..listen::Settings::default()
-    })
+    }
 }
 
 /// What the data faces share.
 struct Data<'a> {
     router: &'a Router,
-    gate: &'a Arc<Gate>,
+    gate: &'a Arc<ArcSwap<Gate>>,
     checked: &'a Checked,
     settings: listen::Settings,
     bodies: Rooms,
@@ -206,7 +226,7 @@ fn spawn_grpc(
 ) -> anyhow::Result<grpc::Health> {
     let Data { router, gate, checked, settings, bodies, shutdown } = data;
     let gate = Arc::clone(gate);
-    let who = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
+    let who = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.load().client(headers));
     let face = grpc::Settings {
         max_message: checked.limits.body as usize,
         bodies: bodies.clone(),
@@ -225,7 +245,7 @@ fn spawn_grpc(
 fn spawn_http(servers: &mut JoinSet<()>, listener: TcpListener, data: &Data<'_>) {
     let Data { router, gate, checked, settings, bodies, shutdown } = data;
     let gate = Arc::clone(gate);
-    let who: openai::Auth = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.client(headers));
+    let who: openai::Auth = Arc::new(move |headers: &HeaderMap, _: &Peer| gate.load().client(headers));
     let body = checked.limits.body as usize;
     let limits = openai::Limits { body, bodies: bodies.clone(), ..openai::Limits::default() };
     let face = openai::Face::new((*router).clone(), who, limits);
@@ -233,20 +253,26 @@ fn spawn_http(servers: &mut JoinSet<()>, listener: TcpListener, data: &Data<'_>)
     servers.spawn(listen::serve(listener, settings.clone(), shutdown.clone(), connection));
 }
 
+/// What the admin listener shows.
+struct Shown<'a> {
+    router: &'a Router,
+    gate: &'a Arc<ArcSwap<Gate>>,
+    reloads: Reloads,
+}
+
 fn spawn_admin(
     tasks: &mut JoinSet<()>,
     listener: TcpListener,
-    router: &Router,
-    gate: &Arc<Gate>,
+    Shown { router, gate, reloads }: Shown<'_>,
     settings: listen::Settings,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let routes = admin::grpc::routes(router.clone())?;
+    let routes = admin::grpc::routes(router.clone(), Arc::new(reloads))?;
     let (ready, metrics, gate) = (router.clone(), router.clone(), gate.clone());
     let sources = Arc::new(admin::http::Sources {
         readiness: Box::new(move || readiness(&ready)),
         metrics: Box::new(move || metrics.metrics_text()),
-        auth: Box::new(move |headers, peer| gate.admin(peer.address.ip(), headers)),
+        auth: Box::new(move |headers, peer| gate.load().admin(peer.address.ip(), headers)),
     });
     tasks.spawn(listen::serve(listener, settings, shutdown, move |peer| {
         admin::http::Admin::new(sources.clone(), routes.clone(), peer)
@@ -264,53 +290,14 @@ fn readiness(router: &Router) -> Readiness {
         return Readiness::Ready;
     }
     let status = router.with_fleet(|fleet| fleet.status(now));
-    let states: Vec<String> =
-        status.pools.iter().map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
+    let known = status.pools.iter().filter(|pool| pool.state != "leaving");
+    let states: Vec<String> = known.map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
     Readiness::NothingServes(states.join(", "))
 }
 
-/// Asks the engines of a pool how busy they are.
-fn spawn_probe(tasks: &mut JoinSet<()>, router: &Router, pool: PoolId, settings: probe::Settings, seed: u64) {
-    let Some(upstream) = router.upstream(pool).cloned() else { return };
-    let (places, tell) = (router.clone(), router.clone());
-    tasks.spawn(probe::watch(
-        settings,
-        seed,
-        move || places.with_fleet(|fleet| fleet.places(pool)),
-        move |address| upstream.load(address),
-        move |endpoint, answer| match answer {
-            Ok(load) => {
-                let now = tell.clock().now();
-                tell.with_fleet(|fleet| fleet.reported(pool, endpoint, load, now));
-            }
-            Err(failure) => tell.telemetry().poll_failed(tell.catalog(), pool, &failure),
-        },
-    ));
-}
-
-/// DNS, engines' load, and what time alone changes.
-fn spawn_upkeep(tasks: &mut JoinSet<()>, router: &Router, checked: &Checked, seed: u64) {
-    for (i, settings) in checked.probes.iter().enumerate() {
-        if let Some(settings) = settings {
-            // Another draw than that of the same pool's lookups.
-            let seed = seed.rotate_left(32).wrapping_add(i as u64);
-            spawn_probe(tasks, router, PoolId(i as u16), *settings, seed);
-        }
-    }
-    for (i, endpoints) in checked.endpoints.iter().enumerate().filter(|(_, e)| !e.names.is_empty()) {
-        let router = router.clone();
-        let tell = move |pool: PoolId, addresses: Vec<_>| {
-            let now = router.clock().now();
-            tracing::info!(
-                pool = &*router.catalog().pool(pool).name,
-                endpoints = addresses.len(),
-                "endpoints found"
-            );
-            router.with_fleet(|fleet| fleet.set_endpoints(pool, &addresses, now));
-        };
-        let seed = seed.wrapping_add(i as u64);
-        tasks.spawn(discover::watch(PoolId(i as u16), endpoints.clone(), seed, discover::system, tell));
-    }
+/// What time alone changes.
+fn spawn_ticks(tasks: &mut JoinSet<()>, router: &Router) {
+    tasks.spawn(watchdog::watch(router.clone()));
     let router = router.clone();
     tasks.spawn(async move {
         let mut ticks = 0_u32;

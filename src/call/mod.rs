@@ -24,6 +24,7 @@
 //!   the moment between a place's becoming free and the look of the one that was called up for it.
 //! - after [`Step::Close`] nothing more is fed.
 
+mod pause;
 mod record;
 mod settle;
 mod wait;
@@ -60,8 +61,8 @@ pub enum Event {
     ClientGone,
     /// The client has not taken anything for too long.
     SlowReader,
-    /// Too many calls wait already.
-    Crowded,
+    /// Calls of this very request lost all their connections: it is not sent for so long. Instead of [`Event::Start`].
+    KeptBack(Duration),
     /// The grace of a shutdown is over.
     Shutdown,
 }
@@ -130,6 +131,8 @@ pub struct Call {
     events: u64,
     /// The upstream's latest count for the attempt in flight.
     usage: Option<Usage>,
+    /// Its wait began anew because it was us that stood still; once for every word from it.
+    forgiven: bool,
     record: Record,
     transitions: Vec<Transition>,
     /// Decisions on record that nobody took yet; absent if none are kept.
@@ -150,6 +153,7 @@ impl Call {
             last_failure: None,
             events: 0,
             usage: None,
+            forgiven: false,
             transitions: Vec::new(),
             decisions: None,
             rng,
@@ -222,6 +226,7 @@ impl Call {
             && let Phase::Relaying { last_content, .. } = &mut self.phase
         {
             *last_content = now;
+            self.forgiven = false;
         }
     }
 
@@ -243,7 +248,13 @@ impl Call {
     /// Feeds an event.
     pub fn on(&mut self, event: Event, fleet: &mut Fleet, catalog: &Catalog, now: Now) -> Step {
         let was_in_line = self.in_line();
+        if self.is_deferred() {
+            fleet.undefer();
+        }
         let step = self.take(event, fleet, catalog, now);
+        if self.is_deferred() {
+            fleet.defer();
+        }
         if was_in_line && !self.in_line() {
             fleet.leave(&self.facts);
         }
@@ -265,7 +276,7 @@ impl Call {
                 self.end_attempt(AttemptEnd::Cancelled, None, fleet, catalog, now);
                 self.close(Close::Gone, now)
             }
-            Event::Crowded => self.crowded(now),
+            Event::KeptBack(time) => self.kept_back(time, now),
             Event::SlowReader => self.cut("slow_reader", fleet, catalog, now),
             Event::Shutdown => self.cut("draining", fleet, catalog, now),
         }
@@ -286,6 +297,7 @@ impl Call {
                 let timeout = self.facts.deadline.since(now.mono);
                 self.events = 0;
                 self.usage = None;
+                self.forgiven = false;
                 self.record.reason = Some(dispatch.reason.clone());
                 if self.in_line() {
                     fleet.granted(&self.facts);
@@ -323,6 +335,9 @@ impl Call {
         if now.mono >= self.facts.deadline {
             return self.out_of_time(fleet, catalog, now);
         }
+        if self.stood_still(now.mono) && self.forgive(now.mono) {
+            return Step::Continue;
+        }
         match &self.phase {
             Phase::Waiting(_) => self.tick_waiting(fleet, now),
             Phase::Running(ticket) if now.mono >= ticket.started + ticket.dispatch.ttft_limit => {
@@ -357,7 +372,10 @@ impl Call {
             _ => "the deadline passed before the first content".to_owned(),
         };
         let failure = Failure::new(FailureKind::Deadline, message.clone());
-        let end = AttemptEnd::Failed { kind: failure.kind, retry_after: None };
+        let end = match self.stood_still(now.mono) {
+            true => AttemptEnd::Cancelled,
+            false => AttemptEnd::Failed { kind: failure.kind, retry_after: None },
+        };
         self.end_attempt(end, Some(&failure), fleet, catalog, now);
         self.close(Close::Refused(Refusal::DeadlineExceeded { message }), now)
     }
@@ -410,6 +428,15 @@ impl Call {
         self.close(close, now)
     }
 
+    fn kept_back(&mut self, time: Duration, now: Now) -> Step {
+        let seconds = time.as_secs();
+        let message = format!(
+            "this very request lost every connection that it was sent on; it is not sent for {seconds} s"
+        );
+        let failure = Failure::new(FailureKind::Disconnected, message);
+        self.close(Close::Refused(Refusal::Upstream(Box::new(failure))), now)
+    }
+
     fn close(&mut self, close: Close, now: Now) -> Step {
         self.phase = Phase::Closed;
         self.record.close(&close, now.mono);
@@ -419,6 +446,12 @@ impl Call {
     /// What the attempt in flight will cost if it goes as expected: the estimate in the head of a stream.
     pub fn expected_cost(&self) -> Usd {
         self.dispatch().map_or(Usd::ZERO, |d| Usd::from_dollars(d.expected_usd))
+    }
+
+    /// It lost as many connections as a call may: perhaps it is the request that does it.
+    pub fn lost_its_connections(&self, fleet: &Fleet) -> bool {
+        let lost = |t: &&Tried| t.kind == FailureKind::Disconnected && !t.unprocessed;
+        self.tried.iter().filter(lost).count() >= fleet.settings().retry.disconnects
     }
 
     /// Content events handed over by the attempt that answered.

@@ -75,3 +75,73 @@ fn an_attempt_is_billed_at_the_hour_in_which_it_was_sent() {
     assert_eq!(bill(9.9, 12.0), 1.0);
     assert_eq!(bill(10.0, 12.0), 3.0);
 }
+
+/// A call under way since second 0, its limit on first tokens, and what it needs.
+fn under_way(deadline_s: f64) -> (Call, Fleet, Arc<Catalog>, f64) {
+    let catalog = catalog();
+    let mut fleet = Fleet::new(Arc::clone(&catalog), Default::default(), at(0.0));
+    let address = Arc::new(Address { origin: "http://cloud".into(), socket: None });
+    fleet.set_endpoints(PoolId(0), &[address], at(0.0));
+    let facts = CallFacts {
+        stream: true,
+        arrived: at(0.0).mono,
+        deadline: at(deadline_s).mono,
+        ..crate::domain::plain::facts()
+    };
+    let mut call = Call::new(facts, 1);
+    let step = call.on(Event::Start, &mut fleet, &catalog, at(0.0));
+    let Step::Send(send) = step else { panic!("{step:?}") };
+    let limit_s = send.dispatch.ttft_limit.as_secs_f64();
+    (call, fleet, catalog, limit_s)
+}
+
+#[test]
+fn t03_after_a_pause_of_our_own_whoever_is_waited_for_has_its_time_once_more() {
+    let (mut call, mut fleet, catalog, limit_s) = under_way(600.0);
+    let woken = limit_s + 30.0;
+    assert!(matches!(call.on(Event::Tick, &mut fleet, &catalog, at(woken)), Step::Continue));
+    assert_eq!(call.wake_at(), at(woken + limit_s).mono);
+    // Nor is its silence after the first word held against it.
+    assert!(matches!(call.on(Event::FirstContent, &mut fleet, &catalog, at(woken + 0.1)), Step::Commit));
+    call.piece(1, None, at(woken + 0.1).mono);
+    let due = call.wake_at().as_secs_f64();
+    assert!(matches!(call.on(Event::Tick, &mut fleet, &catalog, at(due + 30.0)), Step::Continue));
+    let due = call.wake_at().as_secs_f64();
+    let step = call.on(Event::Tick, &mut fleet, &catalog, at(due));
+    assert!(matches!(step, Step::Close(Close::Broken { .. })), "in time it counts: {step:?}");
+}
+
+#[test]
+fn t03_an_executor_that_is_always_late_waits_twice_and_not_for_ever() {
+    let (mut call, mut fleet, catalog, limit_s) = under_way(600.0);
+    assert!(matches!(call.on(Event::Tick, &mut fleet, &catalog, at(limit_s + 1.0)), Step::Continue));
+    let due = call.wake_at().as_secs_f64();
+    let step = call.on(Event::Tick, &mut fleet, &catalog, at(due + 1.0));
+    assert!(matches!(step, Step::Close(Close::Refused(_))), "{step:?}");
+}
+
+#[test]
+fn t03_a_pause_that_outlasts_deadlines_keeps_them_and_ejects_nobody() {
+    let catalog = catalog();
+    let mut fleet = Fleet::new(Arc::clone(&catalog), Default::default(), at(0.0));
+    let address = Arc::new(Address { origin: "http://cloud".into(), socket: None });
+    fleet.set_endpoints(PoolId(0), &[address], at(0.0));
+    let mut calls: Vec<Call> = (0..20)
+        .map(|id| {
+            let facts = CallFacts {
+                id: crate::domain::CallId(id),
+                arrived: at(0.0).mono,
+                deadline: at(10.0).mono,
+                ..crate::domain::plain::facts()
+            };
+            let mut call = Call::new(facts, 1);
+            assert!(matches!(call.on(Event::Start, &mut fleet, &catalog, at(0.0)), Step::Send(_)));
+            call
+        })
+        .collect();
+    for call in &mut calls {
+        let step = call.on(Event::Tick, &mut fleet, &catalog, at(40.0));
+        assert!(matches!(step, Step::Close(Close::Refused(Refusal::DeadlineExceeded { .. }))), "{step:?}");
+    }
+    assert_eq!(fleet.status(at(40.0)).pools[0].offers[0].state, "healthy");
+}

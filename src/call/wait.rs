@@ -27,9 +27,9 @@ impl Call {
     pub(super) fn wait(&mut self, until: Instant, turn: Turn, fleet: &mut Fleet, now: Now) -> Step {
         let wait = match turn {
             Turn::Alone => Wait { news_at: Instant::NEVER, look_at: until, in_line: false },
-            Turn::InLine { opens, look_at, tokens } => {
-                if !fleet.join(&self.facts, tokens) {
-                    return self.crowded(now);
+            Turn::InLine { opens, look_at, wish } => {
+                if !fleet.join(&self.facts, wish) {
+                    return self.crowded(fleet, now);
                 }
                 Wait { news_at: opens, look_at, in_line: true }
             }
@@ -56,8 +56,14 @@ impl Call {
         matches!(&self.phase, Phase::Waiting(wait) if wait.in_line)
     }
 
+    /// It waits for a better price, and could go now.
+    pub(super) fn is_deferred(&self) -> bool {
+        matches!(&self.phase, Phase::Waiting(wait) if !wait.in_line)
+    }
+
     /// Too many wait already.
-    pub(super) fn crowded(&mut self, now: Now) -> Step {
+    fn crowded(&mut self, fleet: &mut Fleet, now: Now) -> Step {
+        fleet.turned_away(&self.facts, now);
         let message = format!(
             "too many calls wait already (for {})",
             self.record.waited_for.as_deref().unwrap_or("a pool")

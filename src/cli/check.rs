@@ -122,6 +122,7 @@ fn always_in_reach(catalog: &Catalog) -> Arc<Catalog> {
         classes: catalog.classes.clone(),
         tenants: catalog.tenants.clone(),
         default_class: catalog.default_class,
+        lineage: catalog.lineage.clone(),
     })
 }
 

@@ -139,6 +139,7 @@ fn inbound(args: &Args, catalog: &crate::domain::Catalog) -> anyhow::Result<Inbo
         class: args.class.clone(),
         tenant: TenantId::default(),
         session: None,
+        prefix: [].into(),
         hints: Hints::default(),
         needs,
         max_tokens: args.max_tokens,

@@ -8,6 +8,7 @@ pub mod drill;
 pub mod explain;
 pub mod key;
 pub mod mock;
+pub mod reload;
 pub mod schema;
 pub mod serve;
 pub mod simulate;
@@ -42,6 +43,7 @@ enum Command {
     Drain(drain::Args),
     /// Let a drained pool come back, with a slow start
     Resume(drain::Args),
+    Reload(reload::Args),
     Explain(explain::Args),
     Simulate(Box<simulate::Args>),
     Drill(drill::Args),
@@ -75,6 +77,7 @@ fn run(command: Command, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Ex
         Command::Status(args) => status::run(&args, paint, out),
         Command::Drain(args) => drain::drain(&args, out),
         Command::Resume(args) => drain::resume(&args, out),
+        Command::Reload(args) => reload::run(&args, out),
         Command::Explain(args) => explain::run(&args, paint, out),
         Command::Simulate(args) => simulate::run(&args, paint, out),
         Command::Drill(args) => drill::run(&args, paint, out),

@@ -49,7 +49,7 @@ pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Exi
         grace: checked.drain_grace,
     };
     let runtime = runtime()?;
-    runtime.block_on(serve(checked, seed, descent, out))?;
+    runtime.block_on(serve(checked, args.config.clone(), seed, descent, out))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -64,16 +64,26 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     builder.enable_all().build()
 }
 
-async fn serve(checked: Checked, seed: u64, descent: Descent, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn serve(
+    checked: Checked,
+    source: Option<PathBuf>,
+    seed: u64,
+    descent: Descent,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let log = LogWriter::new(checked.log.calls)?;
     let records = app::records(&checked)?;
     let router = app::router(&checked, Clock::system(), seed, log, records)?;
     let name = checked.name.clone();
-    let server = app::bind(router, checked, seed).await?;
+    let reads_again = source.is_some();
+    let server = app::bind(router, checked, source, seed).await?;
     banner(&name, &server, out)?;
+    let hang_ups = if reads_again { Some(hang_ups(server.reloads().clone())?) } else { None };
     let (mut first, mut second) = signals.split();
-    server.run(first.any(), second.any(), descent).await
+    let served = server.run(first.any(), second.any(), descent).await;
+    drop(hang_ups);
+    served
 }
 
 /// What is up and where, for the person who started it.
@@ -93,6 +103,18 @@ fn banner(name: &str, server: &app::Server, out: &mut dyn Write) -> std::io::Res
         }
     }
     out.flush()
+}
+
+/// SIGHUP has the config read again. Without a file of its own the router ends with its terminal, as programs do.
+fn hang_ups(reloads: app::Reloads) -> anyhow::Result<tokio::task::JoinSet<()>> {
+    let mut signals = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(async move {
+        while signals.recv().await.is_some() {
+            reloads.signal();
+        }
+    });
+    Ok(task)
 }
 
 /// SIGTERM and SIGINT, counted: the first begins the way down, the second ends it.

@@ -35,7 +35,11 @@ pub fn run(args: &Args, paint: Paint, out: &mut dyn Write) -> anyhow::Result<Exi
 /// The tables as text.
 fn render(list: &v1::ListPoolsResponse, all_endpoints: bool, paint: Paint) -> String {
     let mut text = format!("gridtie {}", list.version);
-    text.push_str(if list.draining { ", going down\n\n" } else { "\n\n" });
+    text.push_str(if list.draining { ", going down\n" } else { "\n" });
+    if let Some(config) = &list.config {
+        text.push_str(&configs(config, list.at));
+    }
+    text.push('\n');
     text.push_str(&pools(list, paint));
     text.push('\n');
     text.push_str(&offers(list, paint));
@@ -44,6 +48,35 @@ fn render(list: &v1::ListPoolsResponse, all_endpoints: bool, paint: Paint) -> St
         text.push_str(&endpoints);
     }
     text
+}
+
+/// The config that runs, and what is wrong with the one that does not.
+fn configs(config: &v1::ConfigStatus, now: Option<prost_types::Timestamp>) -> String {
+    let ago = |at: Option<prost_types::Timestamp>| match at.zip(now).map(|(at, now)| now.seconds - at.seconds)
+    {
+        Some(s @ 0..120) => format!("{s} s ago"),
+        Some(s @ 120..7200) => format!("{} min ago", s / 60),
+        Some(s @ 7200..172_800) => format!("{} h ago", s / 3600),
+        Some(s) if s > 0 => format!("{} d ago", s / 86_400),
+        Some(_) | None => "just now".to_owned(),
+    };
+    let mut lines =
+        vec![format!("config {}, {}, taken {}", config.source, self::config(config), ago(config.since))];
+    if let Some(rejected) = &config.rejected {
+        lines.push(format!("REFUSED {}: what the file says now does not run", ago(rejected.at)));
+        lines.extend(rejected.why.iter().map(|why| format!("  {why}")));
+    }
+    if !config.needs_restart.is_empty() {
+        lines.push("needs a restart:".to_owned());
+        lines.extend(config.needs_restart.iter().map(|change| format!("  {}", super::reload::line(change))));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Which config it is: `edition 3, sha256 0123456789ab`.
+pub(super) fn config(config: &v1::ConfigStatus) -> String {
+    let short: String = config.sha256.chars().take(12).collect();
+    format!("edition {}, sha256 {short}", config.edition)
 }
 
 fn pools(list: &v1::ListPoolsResponse, paint: Paint) -> String {
@@ -305,6 +338,36 @@ ENDPOINT  POOL        STATE    IN FLIGHT  QUEUED  REPORTS
 http://b  owned-west  ejected          0  0.00 s  12 running, 0 waiting, KV 87 %, 0.4 s ago
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn c02_the_running_config_and_the_refused_one_are_both_shown() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let config = v1::ConfigStatus {
+            source: "gridtie.toml".to_owned(),
+            sha256: "0123456789abcdef".to_owned(),
+            since: at(1_000),
+            edition: 2,
+            rejected: Some(v1::RejectedConfig {
+                sha256: "ff".to_owned(),
+                at: at(8_990),
+                why: vec!["gridtie.toml:1:1: there is no pool".to_owned()],
+            }),
+            needs_restart: Vec::new(),
+        };
+        let text = render(
+            &v1::ListPoolsResponse { config: Some(config), at: at(9_000), ..list() },
+            false,
+            Paint::Plain,
+        );
+        let expected = "\
+gridtie 1.2.3
+config gridtie.toml, edition 2, sha256 0123456789ab, taken 2 h ago
+REFUSED 10 s ago: what the file says now does not run
+  gridtie.toml:1:1: there is no pool
+
+POOL ";
+        assert!(text.starts_with(expected), "{text}");
     }
 
     #[test]

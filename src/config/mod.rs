@@ -23,9 +23,10 @@ pub(crate) use quantity::spelt;
 pub use schema::schema;
 pub(crate) use schema::schema_of;
 pub(crate) use secret::file as read_file;
-pub use secret::{Reference, Secret, Surroundings, no_color};
+pub use secret::{Reference, Secret, Surroundings, digest, digest_of, no_color};
 pub use settings::{
-    Checked, Limits, Listen, Log, LogFormat, Records, Simulate, SimulateEvent, Tls, Trouble, UpstreamSettings,
+    Checked, Limits, Listen, Log, LogFormat, ReadFrom, Records, Simulate, SimulateEvent, Tls, Trouble,
+    UpstreamSettings, Written,
 };
 pub(crate) use values::is_name;
 
@@ -97,14 +98,16 @@ pub(crate) fn load_value(
     let file = raw::File::read(root, &mut reader);
     let Reader { mut problems, mut secrets, dropped } = reader;
     let mut parts = None;
+    let mut read = ReadFrom { digest: digest(text), ..ReadFrom::default() };
     if !errors.is_empty() {
         // What a broken text would mean otherwise is of no interest to anybody.
         problems = errors.iter().map(Problem::of_syntax).collect();
     } else if let Some(file) = file {
-        let (lowered, found, found_secrets) = lower::lower(&file, &dropped, surroundings, folder);
-        problems.extend(found);
-        secrets.extend(found_secrets);
-        parts = Some(lowered);
+        let found = lower::lower(&file, &dropped, surroundings, folder);
+        problems.extend(found.problems);
+        secrets.extend(found.secrets);
+        read = ReadFrom { secrets: found.files, endpoints: found.written, ..read };
+        parts = Some(found.parts);
     }
     let warnings = Problems::new(name, text, &secrets, problems).into_warnings()?;
     let Some(parts) = parts else {
@@ -126,6 +129,7 @@ pub(crate) fn load_value(
         drain_grace: parts.drain_grace,
         simulate: parts.simulate,
         warnings,
+        read,
     })
 }
 

@@ -96,6 +96,29 @@ impl Problems {
         &self.list
     }
 
+    /// Others of the same text.
+    pub(super) fn instead(&self, list: Vec<Problem>) -> Self {
+        Self { name: Arc::clone(&self.name), text: self.text.clone(), list }
+    }
+
+    /// All of them together, those of the same text.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.list.extend(others.list.iter().cloned());
+        self
+    }
+
+    /// One line each of what is refused: `file:line:col: message; remedy`.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let refused = self.list.iter().filter(|p| p.severity == Severity::Error);
+        refused.map(|problem| {
+            let place = self.place(problem).map(|(line, column)| format!(":{line}:{column}"));
+            let said = [Some(&problem.label).filter(|label| !label.is_empty()), problem.help.as_ref()];
+            let said: String = said.into_iter().flatten().map(|said| format!("; {said}")).collect();
+            format!("{}{}: {}{said}", self.name, place.unwrap_or_default(), problem.message)
+        })
+    }
+
     /// True if nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_respect_leap_years_and_offsets() {
+    fn t02_moments_respect_leap_years_and_offsets() {
         let at = |text: &str| timestamp(&text.parse().unwrap()).map(Timestamp::as_secs);
         assert_eq!(at("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(at("2000-02-29T12:00:00Z"), Some(951_825_600));

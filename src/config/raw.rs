@@ -183,8 +183,10 @@ record! {
         connections: Option<At<u32>>,
         /// Calls at once on one HTTP/2 connection; default 128.
         streams: Option<At<u32>>,
-        /// Calls that may wait for a pool at once; default 1000.
+        /// Calls that may wait for room at once; default 10000. One more is refused.
         waiting: Option<At<u32>>,
+        /// Calls that may wait for a better price at once; default 10000. One more is sent at the price of now.
+        deferred: Option<At<u32>>,
     }
 }
 

@@ -45,6 +45,8 @@ impl fmt::Display for Reference {
 pub struct Secret {
     reference: Reference,
     value: SecretString,
+    /// Of the text that it was read from.
+    digest: String,
 }
 
 impl Secret {
@@ -56,6 +58,11 @@ impl Secret {
     /// The secret itself. Every use of this is a place to look at twice.
     pub fn expose(&self) -> &str {
         self.value.expose_secret()
+    }
+
+    /// SHA-256 of the text that it was read from, in hex: to see that a file has changed.
+    pub(super) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// For an upstream or an edge to keep.
@@ -117,13 +124,29 @@ impl Surroundings {
         if value.is_empty() && !matches!(self, Self::Unread) {
             return Err("it is empty".to_owned());
         }
-        Ok(Secret { reference: reference.clone(), value: value.to_owned().into() })
+        Ok(Secret { reference: reference.clone(), value: value.to_owned().into(), digest: digest(&text) })
     }
 }
 
 /// Did the user ask for no colours (<https://no-color.org>)? Here, because this is where the environment is read.
 pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// SHA-256 of a text, in hex.
+pub fn digest(text: &str) -> String {
+    use sha2::Digest as _;
+    use std::fmt::Write as _;
+    sha2::Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The digest of what is in a file of a config or a secret now; none if it cannot be read.
+pub fn digest_of(path: &Path) -> Option<String> {
+    file(path, FILE_MAX).ok().map(|text| digest(&text))
 }
 
 /// Reads a text file of at most `max` bytes.

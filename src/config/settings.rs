@@ -1,11 +1,12 @@
 //! What a config means: checked, complete, nothing left to look up. This is all that the wiring of a router needs.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::problem::Problems;
+use super::problem::{Problem, Problems};
 use super::secret::Secret;
 use crate::domain::{Catalog, ClassId, PoolId};
 use crate::edge::{auth, listen};
@@ -14,7 +15,7 @@ use crate::upstream::{grpc, openai, simulated};
 use crate::{discover, fleet, flow, probe};
 
 /// A config that was found right.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Checked {
     /// The file it came from, for people.
     pub name: Arc<str>,
@@ -46,6 +47,45 @@ pub struct Checked {
     pub simulate: Simulate,
     /// What is probably not meant, though it works.
     pub warnings: Problems,
+    /// What it was read from.
+    pub read: ReadFrom,
+}
+
+/// What a config was read from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReadFrom {
+    /// SHA-256 of its text, in hex.
+    pub digest: String,
+    /// The files of secrets that it names, each with the digest of what was in it.
+    pub secrets: Vec<(PathBuf, String)>,
+    /// Its endpoints.
+    pub endpoints: Vec<Written>,
+}
+
+/// An endpoint as it is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Of that pool.
+    pub pool: Arc<str>,
+    /// Scheme and authority.
+    pub origin: Arc<str>,
+    /// A name or an address.
+    pub host: Arc<str>,
+    /// The port.
+    pub port: u16,
+    /// Where it stands in the text.
+    pub(super) span: Range<usize>,
+}
+
+impl Checked {
+    /// A problem that showed only when the config was tried out, at that endpoint if it is about one.
+    pub fn trouble(&self, endpoint: Option<&Written>, message: String, help: &str) -> Problems {
+        let problem = match endpoint {
+            Some(written) => Problem::error(written.span.clone(), message),
+            None => Problem::whole(message),
+        };
+        self.warnings.instead(vec![problem.help(help)])
+    }
 }
 
 /// Where to listen; absent is closed.
@@ -85,7 +125,7 @@ impl Tls {
 }
 
 /// What we speak to.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum UpstreamSettings {
     /// Engines inside this process.
     Simulated(simulated::Settings),

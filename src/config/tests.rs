@@ -6,6 +6,8 @@ use super::*;
 use crate::domain::{Capabilities, ContactWindow, Duration, PoolId, Price, Timestamp};
 use crate::engine;
 
+mod mutated;
+
 fn load_text(text: &str) -> Result<Checked, Problems> {
     load_str("x.toml", text, Path::new(""), &Surroundings::Unread)
 }

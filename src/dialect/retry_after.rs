@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_retry_after_is_understood_or_ignored() {
+    fn p02_every_spelling_of_retry_after_is_understood_or_ignored() {
         assert_eq!(wait(&[("retry-after", "7")]), ms(7_000));
         assert_eq!(wait(&[("retry-after", " 1.5 ")]), ms(1_500));
         assert_eq!(wait(&[("retry-after", "4"), ("retry-after-ms", "3890")]), ms(3_890));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_read_relative_to_the_answers_own_date() {
+    fn t04_a_date_is_read_relative_to_the_answers_own_date() {
         let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(wait(&[date, ("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]), ms(10_000));
         assert_eq!(wait(&[date, ("retry-after", "Sunday, 06-Nov-94 08:49:47 GMT")]), ms(10_000));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_that_is_used_up_says_when_to_come_back() {
+    fn p03_the_window_that_is_used_up_says_when_to_come_back() {
         assert_eq!(wait(&[("x-ratelimit-reset-tokens", "6m0s")]), ms(300_000));
         assert_eq!(wait(&[("x-ratelimit-reset-tokens", "1m6.779s")]), ms(66_779));
         let both = [("x-ratelimit-reset-requests", "120ms"), ("x-ratelimit-reset-tokens", "3.89s")];

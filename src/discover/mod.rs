@@ -45,7 +45,7 @@ pub struct DnsName {
 
 /// A lookup that takes longer has failed: resolvers try three times five seconds by default, which is too long to
 /// start up in.
-const LOOKUP_MAX: Duration = Duration::from_secs(5);
+pub const LOOKUP_MAX: Duration = Duration::from_secs(5);
 
 /// Waits differ by up to this share, so that replicas that were started together do not ask together.
 const JITTER: f64 = 0.2;
@@ -62,13 +62,27 @@ pub async fn watch<R, F>(
     endpoints: Endpoints,
     seed: u64,
     lookup: R,
+    tell: impl FnMut(PoolId, Vec<Arc<Address>>),
+) where
+    R: Fn(DnsName) -> F,
+    F: Future<Output = io::Result<Vec<SocketAddr>>>,
+{
+    let known = Known::new(&endpoints);
+    watch_from(pool, (endpoints, known), seed, lookup, tell).await;
+}
+
+/// The same where something is known already.
+pub async fn watch_from<R, F>(
+    pool: PoolId,
+    (endpoints, mut known): (Endpoints, Known),
+    seed: u64,
+    lookup: R,
     mut tell: impl FnMut(PoolId, Vec<Arc<Address>>),
 ) where
     R: Fn(DnsName) -> F,
     F: Future<Output = io::Result<Vec<SocketAddr>>>,
 {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let mut known = Known::new(&endpoints);
     let mut told = Vec::new();
     let mut news = |known: &Known| {
         let addresses = known.addresses();

@@ -36,7 +36,7 @@ fn the_same_answer_in_another_order_is_the_same_endpoints() {
 }
 
 #[test]
-fn an_empty_answer_changes_nothing() {
+fn n09_an_empty_answer_changes_nothing() {
     let mut known = Known::new(&endpoints());
     known.answered(0, &sockets(&[1]));
     known.answered(0, &[]);
@@ -44,7 +44,7 @@ fn an_empty_answer_changes_nothing() {
 }
 
 #[test]
-fn an_answer_of_forbidden_addresses_is_as_good_as_none() {
+fn s13_an_answer_of_forbidden_addresses_is_as_good_as_none() {
     let metadata: SocketAddr = "169.254.169.254:8000".parse().unwrap();
     let mut known = Known::new(&endpoints());
     known.answered(0, &[metadata]);
@@ -98,7 +98,7 @@ async fn changes_are_told_and_repetitions_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_good_answer_survives_failures() {
+async fn n09_the_last_good_answer_survives_failures() {
     let told = told(vec![Ok(sockets(&[1])), Ok(vec![]), Err(io::Error::other("down"))], 600).await;
     assert_eq!(told, [(0, vec!["10.0.0.1".to_owned()])]);
 }
@@ -112,7 +112,7 @@ async fn without_any_endpoint_it_asks_every_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_that_hangs_holds_up_neither_fixed_endpoints_nor_the_next_round() {
+async fn n09_a_lookup_that_hangs_holds_up_neither_fixed_endpoints_nor_the_next_round() {
     let fixed = Arc::new(Address { origin: "http://fixed:1".into(), socket: None });
     let endpoints = Endpoints { fixed: vec![fixed], ..endpoints() };
     let (mut told, lookups) = (Vec::new(), RefCell::new(0));

@@ -1,7 +1,7 @@
 //! Everything that is known before the first call: pools, offers, models, classes, tenants.
 //!
 //! A catalog is built from a config, never changes, and deals the ids that all state is indexed by. A new config is a
-//! new catalog.
+//! new catalog, in which names that stay keep their ids ([`lineage`](super::lineage)).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ids::{ClassId, ModelId, OfferId, PoolId, TenantId};
+use super::lineage::Lineage;
 use super::money::Usd;
 use super::power::Power;
 use super::request::{AskKind, Capabilities};
@@ -17,13 +18,13 @@ use super::timetable::Timetable;
 use super::usage::Prices;
 
 /// The facts that routing may rely on.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// By [`PoolId`], in the order of the config.
+    /// By [`PoolId`], in the order of the first config.
     pub pools: Vec<Pool>,
-    /// By [`OfferId`], grouped by pool.
+    /// By [`OfferId`], those of a pool in the order of its config.
     pub offers: Vec<Offer>,
-    /// By [`ModelId`], sorted by name.
+    /// By [`ModelId`], those of the first config sorted by name.
     pub models: Vec<Model>,
     /// By [`ClassId`], in the order of the config.
     pub classes: Vec<Class>,
@@ -31,6 +32,8 @@ pub struct Catalog {
     pub tenants: Vec<Tenant>,
     /// The class of calls that name none.
     pub default_class: ClassId,
+    /// Which of all that is here no config names any more.
+    pub lineage: Lineage,
 }
 
 impl Catalog {
@@ -61,21 +64,25 @@ impl Catalog {
 
     /// The model of that name; aliases are looked up too.
     pub fn model_id(&self, name: &str) -> Option<ModelId> {
-        let at = match self.models.binary_search_by(|m| (*m.name).cmp(name)) {
-            Ok(at) => Some(at),
-            Err(_) => self.models.iter().position(|m| m.aliases.iter().any(|a| **a == *name)),
-        };
+        let live = |i: &usize| self.has_model(ModelId(*i as u16));
+        let sorted = self.models.binary_search_by(|m| (*m.name).cmp(name)).ok().filter(live);
+        let at = sorted.or_else(|| {
+            let called = |m: &Model| *m.name == *name || m.aliases.iter().any(|a| **a == *name);
+            (0..self.models.len()).find(|i| called(&self.models[*i]) && live(i))
+        });
         at.map(|i| ModelId(i as u16))
     }
 
     /// The class of that name.
     pub fn class_id(&self, name: &str) -> Option<ClassId> {
-        self.classes.iter().position(|c| *c.name == *name).map(|i| ClassId(i as u8))
+        let named = |id: &ClassId| *self.class(*id).name == *name && self.has_class(*id);
+        (0..self.classes.len()).map(|i| ClassId(i as u8)).find(named)
     }
 
     /// The pool of that name.
     pub fn pool_id(&self, name: &str) -> Option<PoolId> {
-        self.pools.iter().position(|p| *p.name == *name).map(|i| PoolId(i as u16))
+        let named = |id: &PoolId| *self.pool(*id).name == *name && self.has_pool(*id);
+        (0..self.pools.len()).map(|i| PoolId(i as u16)).find(named)
     }
 }
 
@@ -99,7 +106,7 @@ impl Tenure {
 }
 
 /// Capacity under one contract.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Pool {
     /// Unique.
     pub name: Arc<str>,
@@ -346,7 +353,7 @@ impl Quota {
 }
 
 /// A pool's service of a model.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Offer {
     /// Whose.
     pub pool: PoolId,
@@ -383,7 +390,7 @@ impl Offer {
 }
 
 /// A name that clients ask for.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Model {
     /// Unique.
     pub name: Arc<str>,
@@ -396,7 +403,7 @@ pub struct Model {
 }
 
 /// What kind of traffic a call is: its targets and what they are worth.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Class {
     /// Unique.
     pub name: Arc<str>,

@@ -6,6 +6,7 @@ pub mod aside;
 pub mod call;
 pub mod catalog;
 pub mod ids;
+pub mod lineage;
 pub mod money;
 pub mod names;
 pub mod outcome;
@@ -26,6 +27,7 @@ pub use catalog::{
     Quota, SaidGrants, Tenant, Tenure,
 };
 pub use ids::{AttemptNo, CallId, ClassId, EndpointId, ModelId, OfferId, PoolId, SessionKey, TenantId};
+pub use lineage::{Editions, Lineage};
 pub use money::{Price, Usd};
 pub use outcome::{Ending, ErrorDetail, Failure, FailureKind, Refusal};
 pub use power::Power;

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_night_goes_over_midnight_and_says_when_it_ends() {
+    fn t02_a_night_goes_over_midnight_and_says_when_it_ends() {
         let table = Timetable::new("day", &[(hours(Hours::EVERY_DAY, 22, 6), "night")], 0);
         assert_eq!(table.at(at(0, 12, 0)), ("day", Some(at(0, 22, 0))));
         assert_eq!(table.at(at(0, 23, 59)), ("night", Some(at(1, 6, 0))));

@@ -174,10 +174,7 @@ pub fn wire(refusal: &Refusal) -> Wire {
                 .retry(*retry_after)
         }
         Refusal::NoPool { message, retry_after, permanent } => {
-            let wire = Wire::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "NO_POOL")
-                .code("no_pool")
-                .message(message);
-            if *permanent { wire.exhausted(None) } else { wire.retry(*retry_after) }
+            no_pool(*permanent, *retry_after).message(message)
         }
         Refusal::Draining => Wire::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, DRAINING)
             .code("draining")
@@ -194,6 +191,16 @@ pub fn wire(refusal: &Refusal) -> Wire {
                 .code("internal_error")
                 .message(message)
         }
+    }
+}
+
+/// Where nothing but another request (or config) helps, the request is what its sender can change.
+fn no_pool(permanent: bool, retry_after: Duration) -> Wire {
+    use tonic::Code;
+    let wire = |http, grpc, reason| Wire::new(http, grpc, reason).code("no_pool");
+    match permanent {
+        true => wire(StatusCode::BAD_REQUEST, Code::InvalidArgument, "NO_POOL_FITS"),
+        false => wire(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "NO_POOL").retry(retry_after),
     }
 }
 

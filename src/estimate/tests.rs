@@ -59,7 +59,7 @@ fn lateness_is_counted() {
 }
 
 #[test]
-fn a_sudden_brownout_shows_within_ten_seconds_of_traffic() {
+fn b06_a_sudden_brownout_shows_within_ten_seconds_of_traffic() {
     let (s, mut e) = (Settings::default(), offer());
     for i in 0..3000 {
         e.first_token(sample(0.4, 0.4, 0.01), &s, at(f64::from(i) * 0.05));

@@ -100,7 +100,7 @@ impl Fleet {
     /// It is over.
     pub fn ended(&mut self, facts: &CallFacts, ticket: Ticket, end: AttemptEnd, now: Now) -> Vec<Transition> {
         self.rival_heard(&ticket, Some(end), now);
-        self.release(&ticket, now);
+        self.learn_capacity(&ticket, end, now);
         let whole = ticket.first_token.is_none() && matches!(end, AttemptEnd::Ok { .. });
         if whole && facts.kind == AskKind::Embed {
             self.learn_first_token(&ticket, now);
@@ -112,6 +112,23 @@ impl Fleet {
             pool.tidy();
         }
         transitions
+    }
+
+    /// The attempt gives back its place, and says how many of those there are.
+    fn learn_capacity(&mut self, ticket: &Ticket, end: AttemptEnd, now: Now) {
+        let pool = ticket.dispatch.pool.index();
+        if matches!(end, AttemptEnd::Ok { .. })
+            && let Some(pool) = self.pools.get_mut(pool)
+        {
+            pool.in_flight.served();
+        }
+        self.release(ticket, now);
+        let full = matches!(end, AttemptEnd::Failed { kind: FailureKind::Overloaded, .. });
+        // What a provider has too much of is not ours to count.
+        if full && let Some(pool) = self.pools.get_mut(pool).filter(|pool| pool.owned) {
+            let least = pool.slots * f64::from(pool.present.max(1));
+            pool.in_flight.turned_away(least as u32);
+        }
     }
 
     /// Its prefill is done or will never be.

@@ -10,13 +10,14 @@ use super::decision::Turn;
 use super::state::{Endpoint, PoolState};
 use super::survey::{Asking, Strictness, Survey};
 use super::{Decision, Dispatch, Fleet, Reason, Tried};
-use crate::domain::{CallFacts, Duration, FailureKind, Instant, Now, OfferId, Refusal};
+use crate::domain::{CallFacts, Duration, Instant, Now, OfferId, Refusal};
 use crate::health::Admission;
 use crate::policy::choose::two_least;
 use crate::policy::place::Job;
 use crate::policy::refuse::{Verdict, excuses, verdict};
 use crate::policy::rival::Place;
 use crate::policy::{CallView, Chosen, Exclusion, Policy, Rank, defer, patience};
+use crate::queue::Wish;
 
 /// Up to so many endpoints are all compared; of more, a few: comparing all of them would make every router with the
 /// same view choose the same one.
@@ -28,9 +29,6 @@ pub(super) const HELD_BACK_S: f64 = 1e4;
 /// A call that may wait and is never called up looks by itself after so many short waits: ten thousand of them cost some
 /// hundred looks a second.
 const OWN_LOOK_WAITS: u32 = 5;
-/// When the retry budget is spent, it is worth asking again after this.
-const BUDGET_RETRY_AFTER: Duration = Duration::from_secs(1);
-
 impl Fleet {
     /// What to do with the call now, given what was tried already. Charges the retry budget when it lets a retry go.
     ///
@@ -43,8 +41,8 @@ impl Fleet {
         if now.wall >= self.prices_until {
             self.reprice(now);
         }
-        if let Err(refusal) = self.may_retry(facts, tried, now) {
-            return Decision::Shed(refusal);
+        if let Err(refused) = self.may_retry(facts, tried, now) {
+            return self.not_again(refused, facts, now);
         }
         self.freshen(facts, now);
         let mut found = std::mem::take(&mut self.scratch);
@@ -78,7 +76,9 @@ impl Fleet {
                     // A last resort whose few places are taken. What an ordinary look finds in the way is the reason.
                     self.survey(&asking, &mut found);
                 }
-                self.wait_or_shed(&asking, &found)
+                let decision = self.wait_or_shed(&asking, &found);
+                self.put_off(facts, &decision, now);
+                decision
             }
         };
         self.scratch = found;
@@ -95,6 +95,9 @@ impl Fleet {
     ) -> Option<Instant> {
         let settings = &self.settings.choice;
         if settings.policy != Policy::Price || !asking.call.class.may_wait || !asking.tried.is_empty() {
+            return None;
+        }
+        if self.no_room_to_defer() {
             return None;
         }
         let best = &found.candidates[chosen.best];
@@ -266,58 +269,6 @@ impl Fleet {
         })
     }
 
-    /// May the call be tried (again)?
-    fn may_retry(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) -> Result<(), Refusal> {
-        let Some(last) = tried.last() else { return Ok(()) };
-        let settings = self.settings.retry;
-        let nobody = |message: &str| {
-            Err(Refusal::NoPool {
-                message: message.to_owned(),
-                retry_after: BUDGET_RETRY_AFTER,
-                permanent: false,
-            })
-        };
-        if !last.kind.retryable() {
-            return nobody("the last failure would be the same anywhere");
-        }
-        let processed = tried.iter().filter(|t| !t.unprocessed).count();
-        if processed >= settings.attempts || tried.len() >= settings.attempts_max {
-            return nobody("tried as often as allowed");
-        }
-        let lost = tried.iter().filter(|t| t.kind == FailureKind::Disconnected && !t.unprocessed).count();
-        if lost >= settings.disconnects {
-            return nobody("lost the connection twice: it may be the call that does it");
-        }
-        if self.is_free(last, now)
-            || self.retries.allows(facts.tenant, facts.input_tokens, now.mono, &settings)
-        {
-            return Ok(());
-        }
-        let message = "the retry budget is spent".to_owned();
-        Err(Refusal::Overloaded { retry_after: BUDGET_RETRY_AFTER, message })
-    }
-
-    /// A retry after this costs no budget: nothing was worked on, or the place is ejected by now and the call leaves
-    /// it as all others do.
-    fn is_free(&self, last: &Tried, now: Now) -> bool {
-        let settings = &self.settings.health;
-        let off = |a: Admission| matches!(a, Admission::Off { .. });
-        let Some(offer) = self.offers.get(last.offer.index()) else { return true };
-        let endpoint = self.pools.get(last.pool.index()).and_then(|p| p.endpoint(last.endpoint));
-        last.unprocessed
-            || off(offer.breaker.admission(now.mono, settings))
-            || endpoint.is_none_or(|e| off(e.admission(offer.lane, now.mono, settings)))
-    }
-
-    fn charge(&mut self, facts: &CallFacts, tried: &[Tried], now: Now) {
-        match tried.last() {
-            Some(last) if self.is_free(last, now) => {}
-            Some(_) => self.retries.spend(facts.tenant, facts.input_tokens, now.mono),
-            None if facts.client_retry => self.retries.repeated(facts.tenant, facts.input_tokens, now.mono),
-            None => {}
-        }
-    }
-
     pub(super) fn wait_or_shed(&self, asking: &Asking<'_>, found: &Survey) -> Decision {
         let now = asking.call.now.mono;
         let verdict = verdict(&asking.call, &found.excluded, &self.settings.choice);
@@ -327,9 +278,9 @@ impl Fleet {
                 let pool = &self.catalog.pool(self.catalog.offer(offer).pool).name;
                 let reason = format!("{pool}: {}", found.excluded[waits_for].describe(now));
                 let look_at = look_at(&asking.call, until, self.settings.choice.short_wait);
-                let tokens = asking.call.input + asking.call.output;
+                let wish = self.wish(asking, found);
                 let opens = found.excluded.iter().filter_map(Exclusion::clears).filter(|&at| at > now).min();
-                let turn = Turn::InLine { opens: opens.unwrap_or(Instant::NEVER), look_at, tokens };
+                let turn = Turn::InLine { opens: opens.unwrap_or(Instant::NEVER), look_at, wish };
                 Decision::Wait { until, reason: Cow::Owned(reason), turn }
             }
             Verdict::Never => Decision::Shed(Refusal::NoPool {
@@ -347,6 +298,18 @@ impl Fleet {
             }
             Verdict::TooLate => shed_late(&self.excuses(asking, found)),
         }
+    }
+
+    /// What the call waits for a place with. To be in time it needs what the fastest of those that are only full would take.
+    #[cold]
+    fn wish(&self, asking: &Asking<'_>, found: &Survey) -> Wish {
+        let call = &asking.call;
+        let full = found.whose.iter().zip(&found.excluded).filter(|(_, why)| why.loaded());
+        let quotes = full.map(|(offer, _)| self.quote(asking, &self.known(*offer), 0.0));
+        let whole = call.class.ttft_target.is_none();
+        let needs_s = quotes.map(|q| if whole { q.finish_s } else { q.ttft_s }).fold(f64::INFINITY, f64::min);
+        let needs_s = if needs_s.is_finite() { needs_s } else { 0.0 };
+        Wish { cost: call.input + call.output, needs: patience::seconds(needs_s) }
     }
 
     /// `no pool for chat-large: owned: drained; cloud-a: cooling down for 3.0 s`.

@@ -8,6 +8,7 @@ use crate::domain::{
     Address, Duration, EndpointId, FailureKind, Instant, OfferId, PoolId, Refusal, Timestamp, Usage, Usd,
 };
 use crate::limit::Sent;
+use crate::queue::Wish;
 
 /// What to do with a call now. Taken afresh for every attempt.
 #[derive(Clone, Debug)]
@@ -38,8 +39,8 @@ pub enum Turn {
         opens: Instant,
         /// It looks again then even if it was never called up.
         look_at: Instant,
-        /// Tokens expected, prompt and answer.
-        tokens: f64,
+        /// What it waits for a place with.
+        wish: Wish,
     },
 }
 

@@ -2,12 +2,27 @@
 
 use super::{Fleet, Transition};
 use crate::domain::{CallFacts, CallId, Instant, Now, PoolId};
-use crate::queue::Seat;
+use crate::queue::{Seat, Wish};
 
 impl Fleet {
-    /// The call has looked in vain and waits (on) for a place for so many tokens. False if too many do already.
-    pub fn join(&mut self, facts: &CallFacts, tokens: f64) -> bool {
-        self.line.join(&self.seat(facts), tokens)
+    /// The call has looked in vain and waits (on) for a place. False if too many do already.
+    pub fn join(&mut self, facts: &CallFacts, wish: Wish) -> bool {
+        self.line.join(&self.seat(facts), wish)
+    }
+
+    /// A call waits for a better price.
+    pub fn defer(&mut self) {
+        self.deferred += 1;
+    }
+
+    /// It looks again, or has left. While it does, it is not one of those that wait.
+    pub fn undefer(&mut self) {
+        self.deferred = self.deferred.saturating_sub(1);
+    }
+
+    /// So many wait for a better price that one more had better go now.
+    pub(super) fn no_room_to_defer(&self) -> bool {
+        self.deferred >= self.settings.deferred_max
     }
 
     /// The call was in line and has found its place.

@@ -5,6 +5,9 @@
 //! jitter in events without an RNG comes from the call's id.
 
 mod account;
+mod adopt;
+mod again;
+mod brownout;
 mod decide;
 pub mod decision;
 pub mod explain;
@@ -28,13 +31,14 @@ pub use status::FleetStatus;
 
 use std::sync::Arc;
 
+use self::brownout::Brownout;
 use self::prefixes::Prefixes;
 use self::sessions::Sessions;
 use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
 use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId, Timestamp};
 use crate::estimate::Mean;
-use crate::limit::RetryBudgets;
+use crate::limit::{RetryBudgets, Suspects};
 use crate::policy::rival::Memory;
 use crate::policy::shadow::Level;
 use crate::queue::Queue;
@@ -51,6 +55,9 @@ pub struct Fleet {
     /// Output tokens of a choice, by model and class: what comes out depends on what is asked, not on who answers.
     outputs: Vec<Mean>,
     retries: RetryBudgets,
+    /// Requests that lose their connections.
+    suspects: Suspects,
+    brownout: Brownout,
     sessions: Sessions,
     /// What a slot-second of own capacity saves elsewhere.
     level: Level,
@@ -63,6 +70,8 @@ pub struct Fleet {
     generation: u64,
     /// Calls that wait for room.
     line: Queue,
+    /// How many wait for a better price.
+    deferred: usize,
     /// Kept between decisions so that they need no allocation.
     scratch: Survey,
     /// What a rival's rule remembers, where one chooses.
@@ -94,6 +103,8 @@ impl Fleet {
             offers,
             outputs,
             retries,
+            suspects: Suspects::default(),
+            brownout: Brownout::default(),
             sessions,
             level: Level::new(&settings.choice.shadow),
             limited,
@@ -101,6 +112,7 @@ impl Fleet {
             next_endpoint: 0,
             generation: 0,
             line,
+            deferred: 0,
             scratch: Survey::default(),
             rivals,
             prefixes: Prefixes::default(),
@@ -127,7 +139,7 @@ impl Fleet {
         state.best = 0;
         state.recount(now.mono, &self.settings.health);
         state.limit();
-        self.prefixes.retain(|id| self.pools.iter().any(|p| p.endpoint(id).is_some()));
+        self.prefixes.retain(|id, _| self.pools.iter().any(|p| p.endpoint(id).is_some()));
         self.news(pool, now.mono);
     }
 
@@ -151,6 +163,11 @@ impl Fleet {
         }
         self.news(pool, now.mono);
         vec![pool_transition(pool, "drained", "slow_start", "an operator resumed it")]
+    }
+
+    /// Requests that lose their connections. Empty but in trouble.
+    pub fn suspects(&mut self) -> &mut Suspects {
+        &mut self.suspects
     }
 
     /// What everything hangs on: ids mean something only with it.

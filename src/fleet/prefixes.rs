@@ -44,9 +44,9 @@ impl Prefixes {
         }
     }
 
-    /// Forgets endpoints that are gone.
-    pub(super) fn retain(&mut self, lives: impl Fn(EndpointId) -> bool) {
-        self.caches.retain(|(endpoint, _), _| lives(*endpoint));
+    /// Forgets endpoints and models that are gone.
+    pub(super) fn retain(&mut self, lives: impl Fn(EndpointId, ModelId) -> bool) {
+        self.caches.retain(|(endpoint, model), _| lives(*endpoint, *model));
     }
 }
 

@@ -90,7 +90,10 @@ impl Fleet {
             tenant: Arc::clone(&self.catalog.tenant(facts.tenant).name),
             model: Arc::clone(&self.catalog.model(facts.model).name),
             class: ClassNumbers::of(asking.call.class),
-            asked: Asked::of(facts, asking.call.each, now.mono),
+            asked: Asked {
+                no_room_to_wait: asking.call.class.may_wait && self.no_room_to_defer(),
+                ..Asked::of(facts, asking.call.each, now.mono)
+            },
             tried: asking.tried.iter().map(|t| self.tried_before(t)).collect(),
             rules: Rules::of(&self.settings.choice),
             home: found

@@ -27,6 +27,7 @@ struct Entry {
     key: u64,
     used: Instant,
     warm: Warm,
+    model: ModelId,
 }
 
 type Set = [Option<Entry>; WAYS];
@@ -61,7 +62,19 @@ impl Sessions {
             set.iter().enumerate().min_by_key(|(_, e)| e.map(|e| e.used)).map(|(i, _)| i)
         });
         if let Some(at) = at {
-            set[at] = Some(Entry { key, used: now, warm });
+            set[at] = Some(Entry { key, used: now, warm, model });
+        }
+    }
+
+    /// From now on a session that was quiet for `ttl` is cold.
+    pub(super) const fn set_ttl(&mut self, ttl: Duration) {
+        self.ttl = ttl;
+    }
+
+    /// Forgets all but those that `lives` says may be warm still.
+    pub(super) fn retain(&mut self, lives: impl Fn(ModelId, &Warm) -> bool) {
+        for entry in self.sets.iter_mut().flatten().flat_map(|set| set.iter_mut()) {
+            entry.take_if(|e| !lives(e.model, &e.warm));
         }
     }
 

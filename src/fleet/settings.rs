@@ -18,9 +18,13 @@ pub struct Settings {
     pub session_ttl: Duration,
     /// Waiting for room.
     pub queue: queue::Settings,
+    /// At most so many calls wait for a better price; one more is sent at once.
+    pub deferred_max: usize,
 }
 
 impl Default for Settings {
+    /// Ten thousand deferred calls are a night's work of ten a second for a quarter of an hour; their bodies are bounded by
+    /// the room for bodies, and with a connection each they cost some hundred megabytes.
     fn default() -> Self {
         Self {
             choice: policy::Settings::default(),
@@ -29,6 +33,7 @@ impl Default for Settings {
             estimate: estimate::Settings::default(),
             session_ttl: Duration::from_secs(300),
             queue: queue::Settings::default(),
+            deferred_max: 10_000,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::engine::EnergyPrice;
 use crate::estimate::{self, Mean, OfferEstimate, Reading};
-use crate::health::{self, Admission, Breaker, Cooldown};
+use crate::health::{self, Admission, Breaker, Cooldown, Sizes};
 use crate::limit::{Allotment, DayProfile, Granted, InFlight, Sent, Told};
 use crate::policy::place::{Backlog, Load, Others};
 use crate::policy::shadow::Savings;
@@ -52,10 +52,10 @@ pub(super) struct PoolState {
     /// Position of the endpoint that a call would wait least at, as far as is known without looking at all.
     pub(super) best: usize,
     /// Seconds that a call holds its slot, and what comes of it.
-    hold: Mean,
+    pub(super) hold: Mean,
     pub(super) hold_s: f64,
     /// Nominal seconds of prefill of a call, on average.
-    prefill: Mean,
+    pub(super) prefill: Mean,
     pub(super) prefill_s: f64,
     pub(super) served: u64,
     pub(super) failed: u64,
@@ -82,10 +82,11 @@ pub(super) struct Endpoint {
 #[derive(Debug)]
 pub(super) struct OfferState {
     pub(super) prices: TokenPrices,
-    /// Its position in its pool.
+    /// Its position in its pool; [`NO_LANE`] once no config names it.
     pub(super) lane: usize,
     pub(super) breaker: Breaker,
     pub(super) cooldown: Cooldown,
+    pub(super) sizes: Sizes,
     pub(super) estimate: OfferEstimate,
     /// What its provider says is left of its meters, if it says so; and what was sent to it since the start.
     pub(super) told: Option<Box<Told>>,
@@ -96,6 +97,9 @@ pub(super) struct OfferState {
     pub(super) served: u64,
     pub(super) failed: u64,
 }
+
+/// The lane of an offer that has none.
+const NO_LANE: usize = usize::MAX;
 
 /// What the endpoints of a pool say to one more call of an offer.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -118,8 +122,8 @@ impl PoolState {
         domains.sort_unstable();
         let domain = |name: &str| domains.partition_point(|d| *d < name) as u16;
         let offers = |id: PoolId| {
-            let own = |(_, o): &(usize, &crate::domain::Offer)| o.pool == id;
-            catalog.offers.iter().enumerate().filter(own).map(|(i, _)| OfferId(i as u16)).collect()
+            let own = |o: &OfferId| catalog.offer(*o).pool == id && catalog.has_offer(*o);
+            (0..catalog.offers.len()).map(|i| OfferId(i as u16)).filter(own).collect()
         };
         let state = |(i, pool): (usize, &crate::domain::Pool)| Self {
             drained: false,
@@ -419,16 +423,20 @@ fn severity(a: Admission) -> f64 {
 impl OfferState {
     pub(super) fn of(catalog: &Catalog, settings: &Settings, now: Instant) -> Vec<Self> {
         let mut lanes = vec![0usize; catalog.pools.len()];
-        let mut state = |offer: &crate::domain::Offer| {
+        let mut state = |(i, offer): (usize, &crate::domain::Offer)| {
             let pool = catalog.pool(offer.pool);
-            let lane = lanes[offer.pool.index()];
-            lanes[offer.pool.index()] += 1;
+            let mut lane = NO_LANE;
+            if catalog.has_offer(OfferId(i as u16)) {
+                lane = lanes[offer.pool.index()];
+                lanes[offer.pool.index()] += 1;
+            }
             let rtt_s = pool.rtt_prior.as_secs_f64();
             Self {
                 prices: TokenPrices::from(&offer.prices),
                 lane,
                 breaker: Breaker::default(),
                 cooldown: Cooldown::default(),
+                sizes: Sizes::default(),
                 estimate: OfferEstimate::new(&pool.engine_prior, rtt_s, &settings.estimate, now),
                 told: None,
                 sent: Sent::default(),
@@ -438,7 +446,7 @@ impl OfferState {
                 failed: 0,
             }
         };
-        catalog.offers.iter().map(&mut state).collect()
+        catalog.offers.iter().enumerate().map(&mut state).collect()
     }
 
     /// Neither ill nor recovering: it takes every call.

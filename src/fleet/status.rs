@@ -22,7 +22,7 @@ pub struct PoolStatus {
     pub tenure: Tenure,
     /// Where it is.
     pub region: Option<Arc<str>>,
-    /// The one word: `drained`, `no_endpoints`, `no_lease`, `no_contact`, or the best state of its offers.
+    /// The one word: `leaving`, `drained`, `no_endpoints`, `no_lease`, `no_contact`, or the best state of its offers.
     pub state: &'static str,
     /// An operator drained it.
     pub drained: bool,
@@ -152,6 +152,7 @@ impl Fleet {
         let best = ["healthy", "slow_start", "probation", "cooldown", "ejected", "disabled"];
         let of_offers = best.into_iter().find(|s| offers.iter().any(|o| o.state == *s));
         let name = match () {
+            () if !self.catalog.has_pool(id) => "leaving",
             () if state.drained => "drained",
             () if state.present == 0 => "no_endpoints",
             () if pool.lease.is_some_and(|lease| !lease.holds(now.wall)) => "no_lease",

@@ -128,6 +128,9 @@ impl Fleet {
         if !state.is_well() && self.held_back(asking, known)? {
             rank = Rank::HeldBack;
         }
+        if !state.sizes.allow(asking.call.facts.input_tokens, asking.call.now.mono) {
+            rank = Rank::HeldBack;
+        }
         let quote = self.quote(asking, known, grants_usd);
         worth_trying(&asking.call, pool, &quote)?;
         let terms = price::terms(&quote, &asking.call);
@@ -249,7 +252,7 @@ impl Fleet {
     }
 
     /// What the offer would do, by the estimates; `grants_usd` is what it takes of its pool's grants.
-    fn quote(&self, asking: &Asking<'_>, known: &Known<'_>, grants_usd: f64) -> Quote {
+    pub(super) fn quote(&self, asking: &Asking<'_>, known: &Known<'_>, grants_usd: f64) -> Quote {
         let Known { offer, pool, state, around, .. } = *known;
         let call = &asking.call;
         let read = state.reading();

@@ -9,6 +9,7 @@ use super::*;
 use crate::domain::*;
 
 mod accounting;
+mod adopting;
 mod choosing;
 mod failure;
 mod heard;
@@ -25,6 +26,9 @@ pub(super) const CHEAP: PoolId = PoolId(1);
 pub(super) const DEAR: PoolId = PoolId(2);
 pub(super) const INTERACTIVE: ClassId = ClassId(0);
 pub(super) const BACKGROUND: ClassId = ClassId(1);
+
+/// A place that may come at any time.
+pub(super) const PLACE: crate::queue::Wish = crate::queue::Wish { cost: 1000.0, needs: Duration::ZERO };
 
 pub(super) fn at(s: f64) -> Now {
     let wall = Timestamp::from_millis(1_800_000_000_000 + (s * 1e3) as u64);

@@ -49,6 +49,7 @@ impl Fleet {
             // Even an end that changes no state may free the place of a probe.
             self.news(ticket.dispatch.pool, now.mono);
         }
+        self.judge_size(facts, case, &mut out);
         let narrower = self.judge_endpoint(case, &mut out);
         self.judge_offer(case, narrower, &mut out);
         if let AttemptEnd::Failed { kind, retry_after } = end {
@@ -109,12 +110,42 @@ impl Fleet {
             FailureKind::RateLimited => Verdict::Limited,
             FailureKind::Deadline if self.had_its_time(facts, ticket, now) => Verdict::Silent,
             FailureKind::FirstTokenTimeout if !self.waited_long(ticket, now) => Verdict::Neutral,
+            // Known by now, and no illness of the rest.
+            _ if of_size(kind) && self.is_too_large(facts, ticket, now) => Verdict::Neutral,
             _ if kind.counts_against_health() => Verdict::Failed { local: kind.local_origin() },
             _ => Verdict::Neutral,
         };
         let connection = matches!(kind, FailureKind::Connect | FailureKind::Tls);
         let answered = !kind.local_origin() && kind != FailureKind::Deadline;
         Blame { kind: Some(kind), verdict, connection, answered }
+    }
+
+    fn is_too_large(&self, facts: &CallFacts, ticket: &Ticket, now: Now) -> bool {
+        let offer = self.offers.get(ticket.dispatch.offer.index());
+        offer.is_some_and(|o| !o.sizes.allow(facts.input_tokens, now.mono))
+    }
+
+    /// Is it the size of calls that makes them fail?
+    fn judge_size(&mut self, facts: &CallFacts, case: Case<'_>, out: &mut Vec<Transition>) {
+        let Case { ticket, blame, now, .. } = case;
+        let (pool, id) = (ticket.dispatch.pool, ticket.dispatch.offer);
+        let Some(offer) = self.offers.get_mut(id.index()) else { return };
+        if blame.verdict == Verdict::Ok {
+            offer.sizes.ok(facts.input_tokens);
+        }
+        let Some(cap) = blame
+            .kind
+            .filter(|kind| of_size(*kind))
+            .and_then(|_| offer.sizes.failed(facts.input_tokens, now))
+        else {
+            return;
+        };
+        offer.breaker.forgive();
+        (offer.last_failed, offer.several_failed) = (None, false);
+        let reason =
+            format!("calls of {} tokens and more fail: elsewhere for {} s", cap.tokens, cap.time.as_secs());
+        let from = offer.name(now, &self.settings.health);
+        out.push(Transition { pool, offer: Some(id), endpoint: None, from, to: "size_limited", reason });
     }
 
     /// A first token that did not come within a client's short deadline says nothing: otherwise anybody could eject
@@ -217,7 +248,26 @@ impl Fleet {
             offer.breaker.forgive();
             (offer.last_failed, offer.several_failed) = (None, false);
         }
-        out.extend(change.map(|c| told(d.pool, Some(d.offer), None, c, blame.kind)));
+        let about = change.map(|c| told(d.pool, Some(d.offer), None, c, blame.kind));
+        match about {
+            Some(about) if blame.kind == Some(FailureKind::QuotaExhausted) => {
+                self.close_account(case);
+                out.push(Transition { offer: None, ..about });
+            }
+            about => out.extend(about),
+        }
+    }
+
+    /// The money of one model is the money of all that the pool serves: they need not find out one by one, and people
+    /// hear of it once.
+    fn close_account(&mut self, case: Case<'_>) {
+        let d = &case.ticket.dispatch;
+        let Some(pool) = self.pools.get(d.pool.index()) else { return };
+        for &id in pool.offers.iter().filter(|id| **id != d.offer) {
+            if let Some(offer) = self.offers.get_mut(id.index()) {
+                let _told_of_the_pool = offer.breaker.disable(case.end, case.now, &self.settings.health);
+            }
+        }
     }
 
     fn cool_down(
@@ -278,6 +328,12 @@ impl Fleet {
         }
         out
     }
+}
+
+/// Failures that a call's size can be the cause of: out of memory, or more than a gateway takes.
+const fn of_size(kind: FailureKind) -> bool {
+    use FailureKind::{BadResponse, Disconnected, RequestTooLarge, ServerError};
+    matches!(kind, ServerError | Disconnected | BadResponse | RequestTooLarge)
 }
 
 fn told(

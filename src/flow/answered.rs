@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::relay::RelayBody;
-use crate::domain::{CallId, Capabilities, Duration, Failure, Hints, Refusal, Request, TenantId, Usage, Usd};
+use crate::domain::{
+    Block, CallId, Capabilities, Duration, Failure, Hints, Refusal, Request, TenantId, Usage, Usd,
+};
 use crate::upstream::{PieceBody, Whole};
 
 /// A call as a face understood it, before names are looked up.
@@ -19,6 +21,8 @@ pub struct Inbound {
     pub tenant: TenantId,
     /// A session name, if the caller gave one.
     pub session: Option<String>,
+    /// The prompt as a chain of blocks, if the face took it to pieces; empty shares with nobody.
+    pub prefix: Arc<[Block]>,
     /// What the caller asks of routing.
     pub hints: Hints,
     /// What an offer must be able to do.

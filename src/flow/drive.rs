@@ -9,6 +9,7 @@ use std::task::Poll;
 use smallvec::SmallVec;
 use tokio::time::{Sleep, sleep_until};
 
+use super::edition::Edition;
 use super::relay::{self, RelayBody};
 use super::waiting::Place;
 use super::{Answered, Bill, Head, Inner, Out, Refused};
@@ -27,6 +28,12 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 pub(super) struct Driven {
     pub(super) router: Arc<Inner>,
     pub(super) call: Call,
+    /// What the last step was decided by.
+    pub(super) edition: Arc<Edition>,
+    /// What it began with, if that was another: as long as it is held, the ids of that time keep their meaning.
+    began_with: Option<Arc<Edition>>,
+    /// Does the attempt in flight share its connection with others?
+    pub(super) shares_connection: bool,
     client_model: Arc<str>,
     onward: Onward,
 }
@@ -50,13 +57,19 @@ pub(super) struct Begun {
 }
 
 impl Driven {
-    pub(super) fn open(router: Arc<Inner>, facts: CallFacts, onward: Onward) -> Self {
-        let client_model = router.catalog.model(facts.model).name.clone();
+    pub(super) fn open(router: Arc<Inner>, edition: Arc<Edition>, facts: CallFacts, onward: Onward) -> Self {
+        let client_model = edition.catalog.model(facts.model).name.clone();
         router.open.fetch_add(1, Ordering::Relaxed);
         let on_record = router.telemetry.records(facts.id);
         let call = Call::new(facts, router.seed);
         let call = if on_record { call.on_record() } else { call };
-        Self { router, call, client_model, onward }
+        let shares_connection = false;
+        Self { router, call, edition, began_with: None, shares_connection, client_model, onward }
+    }
+
+    /// The model, as the client named it.
+    pub(super) fn client_model(&self) -> Arc<str> {
+        self.client_model.clone()
     }
 
     /// Feeds the machine under the fleet's lock, and tells people afterwards.
@@ -64,7 +77,11 @@ impl Driven {
         let now = self.router.clock.now();
         let (step, called) = {
             let mut fleet = self.router.fleet();
-            let step = self.call.on(event, &mut fleet, &self.router.catalog, now);
+            if !Arc::ptr_eq(fleet.catalog(), &self.edition.catalog) {
+                let before = std::mem::replace(&mut self.edition, self.router.editions.present());
+                self.began_with.get_or_insert(before);
+            }
+            let step = self.call.on(event, &mut fleet, &self.edition.catalog, now);
             (step, fleet.call_up())
         };
         self.router.waiting.wake(called);
@@ -87,16 +104,26 @@ impl Driven {
     /// From arrival to the head of an answer. The request is kept until then and no longer: a long prompt must not
     /// stay in memory for as long as its answer streams.
     pub(super) async fn begin(mut self, request: Arc<Request>) -> Result<Answered, Refused> {
-        let mut step = self.step(Event::Start);
+        let first = self.first_event(&request);
+        let mut step = self.step(first);
         loop {
             step = match step {
                 Step::Send(send) => match self.attempt(send, &request).await {
                     Progress::Next(step) => step,
-                    Progress::Whole(whole) => return Ok(self.whole(whole)),
-                    Progress::Begun(begun) => return Ok(self.stream(begun)),
+                    Progress::Whole(whole) => {
+                        self.exonerate(&request);
+                        return Ok(self.whole(whole));
+                    }
+                    Progress::Begun(begun) => {
+                        self.exonerate(&request);
+                        return Ok(self.stream(begun));
+                    }
                 },
                 Step::Wait => self.wait().await,
-                Step::Close(close) => return Err(self.refused(close)),
+                Step::Close(close) => {
+                    self.suspect(&request);
+                    return Err(self.refused(close));
+                }
                 Step::Continue | Step::Commit => {
                     debug_assert!(false, "no attempt is in flight, so there is nothing to go on with");
                     self.step(Event::Shutdown)
@@ -106,12 +133,16 @@ impl Driven {
     }
 
     async fn attempt(&mut self, send: Send, request: &Arc<Request>) -> Progress {
-        let upstream = self.router.upstreams[send.dispatch.pool.index()].clone();
+        let Some(upstream) = self.edition.upstream(send.dispatch.pool).cloned() else {
+            let failure = Failure::new(FailureKind::Connect, "the pool was withdrawn");
+            return Progress::Next(self.step(Event::Failed(failure)));
+        };
+        self.shares_connection = upstream.shares_connections();
         let attempt = Attempt {
             call: self.call.facts().id,
             no: send.no,
             request: request.clone(),
-            upstream_model: self.router.catalog.offer(send.dispatch.offer).upstream_model.clone(),
+            upstream_model: self.edition.catalog.offer(send.dispatch.offer).upstream_model.clone(),
             client_model: self.client_model.clone(),
             address: send.dispatch.address,
             timeout: send.timeout,
@@ -211,13 +242,11 @@ impl Driven {
         }
     }
 
-    /// Waits for its time or its turn, in a bounded waiting room.
+    /// Waits for its time or its turn.
     pub(super) async fn wait(&mut self) -> Step {
         let router = self.router.clone();
         let id = self.call.facts().id;
-        let Some(place) = router.waiting.enter(id, router.settings.max_waiting) else {
-            return self.step(Event::Crowded);
-        };
+        let place = router.waiting.enter(id);
         let mut called = router.fleet().is_called(id);
         loop {
             if !called && let Err(step) = self.until_called(&place).await {
@@ -244,17 +273,12 @@ impl Driven {
         };
         Head {
             call: self.call.facts().id,
-            pool: self.router.catalog.pool(pool).name.clone(),
+            pool: self.edition.catalog.pool(pool).name.clone(),
             model: self.client_model.clone(),
             attempts: (record.attempts.len() + usize::from(!closed)) as u32,
             cost: if closed { record.cost } else { self.call.expected_cost() },
             reason: record.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
-    }
-
-    /// Does the attempt in flight share its connection with others?
-    pub(super) fn shares_connection(&self) -> bool {
-        self.call.dispatch().is_some_and(|d| self.router.upstreams[d.pool.index()].shares_connections())
     }
 
     pub(super) fn bill(&self) -> Bill {
@@ -287,7 +311,7 @@ impl Driven {
         let record = self.call.record();
         Refused {
             call: self.call.facts().id,
-            pool: record.attempts.last().map(|a| self.router.catalog.pool(a.pool).name.clone()),
+            pool: record.attempts.last().map(|a| self.edition.catalog.pool(a.pool).name.clone()),
             attempts: record.attempts.len() as u32,
             refusal,
         }
@@ -301,7 +325,8 @@ impl Drop for Driven {
         }
         let router = &self.router;
         router.ledger.settle(self.call.facts(), self.call.record());
-        router.telemetry.call_closed(&router.catalog, &router.clock, self.call.facts(), self.call.record());
+        let catalog = &self.edition.catalog;
+        router.telemetry.call_closed(catalog, &router.clock, self.call.facts(), self.call.record());
         if router.open.fetch_sub(1, Ordering::Relaxed) == 1 {
             router.all_closed.notify_waiters();
         }

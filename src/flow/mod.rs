@@ -6,9 +6,11 @@
 
 mod answered;
 mod drive;
+mod edition;
 mod late;
 mod relay;
 mod resolve;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -21,13 +23,15 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use answered::{Answered, Bill, Broken, Head, Inbound, Out, Refused};
+pub use edition::Next;
 pub use relay::RelayBody;
 pub use resolve::resolve;
 
+use self::edition::Shelf;
 use self::waiting::WaitingRoom;
 
 use crate::clock::Clock;
-use crate::domain::{CallId, Catalog, Duration, ModelId, PoolId, TenantId, Usd};
+use crate::domain::{CallId, Catalog, Duration, PoolId, Usd};
 use crate::fleet::{Fleet, Transition};
 use crate::ledger::Ledger;
 use crate::telemetry::Telemetry;
@@ -36,8 +40,6 @@ use crate::upstream::{Onward, Upstream};
 /// What an operator may set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// At most so many calls wait for a pool at once; one more is refused.
-    pub max_waiting: usize,
     /// At most so many bytes of a stream wait for its client; a single larger event passes alone.
     pub stream_buffer: usize,
     /// A stream without content for this long gets its headers and then comments, while the call goes on.
@@ -47,10 +49,9 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// The limits of the security model: 64 KiB and 60 s a stream. Ten seconds are short of what proxies call dead. A thousand waiting calls cost some megabytes.
+    /// The limits of the security model: 64 KiB and 60 s a stream. Ten seconds are short of what proxies call dead.
     fn default() -> Self {
         Self {
-            max_waiting: 1_000,
             stream_buffer: 64 << 10,
             hold: Duration::from_secs(10),
             write_blocked: Duration::from_secs(60),
@@ -84,20 +85,20 @@ pub struct Parts {
 pub struct Router(Arc<Inner>);
 
 struct Inner {
-    catalog: Arc<Catalog>,
+    editions: Shelf,
     fleet: Mutex<Fleet>,
-    upstreams: Vec<Arc<dyn Upstream>>,
     clock: Clock,
     seed: u64,
     calls: AtomicU64,
     ledger: Arc<dyn Ledger>,
     telemetry: Arc<Telemetry>,
-    settings: Settings,
     waiting: WaitingRoom,
     /// Calls that are not closed.
     open: AtomicUsize,
     all_closed: Notify,
     draining: AtomicBool,
+    /// Some request is suspected to lose its connections by itself.
+    suspicious: AtomicBool,
     grace_over: CancellationToken,
 }
 
@@ -111,19 +112,18 @@ impl Router {
     /// A router that has seen no call yet.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Inner {
-            catalog: parts.catalog,
+            editions: Shelf::new(parts.catalog, parts.upstreams, parts.settings),
             fleet: Mutex::new(parts.fleet),
-            upstreams: parts.upstreams,
             clock: parts.clock,
             seed: parts.seed,
             calls: AtomicU64::new(0),
             ledger: parts.ledger,
             telemetry: parts.telemetry,
-            settings: parts.settings,
             waiting: WaitingRoom::default(),
             open: AtomicUsize::new(0),
             all_closed: Notify::new(),
             draining: AtomicBool::new(false),
+            suspicious: AtomicBool::new(false),
             grace_over: CancellationToken::new(),
         }))
     }
@@ -133,20 +133,24 @@ impl Router {
     pub async fn call(&self, inbound: Inbound) -> Result<Answered, Refused> {
         let id = self.next_id();
         let now = self.0.clock.mono();
-        let facts = match resolve(&self.0.catalog, id, now, &inbound) {
+        let edition = self.0.editions.present();
+        let facts = match resolve(&edition.catalog, id, now, &inbound) {
             Ok(facts) => facts,
             Err(refusal) => {
-                self.0.telemetry.refused_unresolved(id, self.tenant_name(inbound.tenant), &refusal);
+                let tenant = edition.catalog.tenants.get(inbound.tenant.index());
+                self.0.telemetry.refused_unresolved(id, tenant.map_or("unknown", |t| &t.name), &refusal);
                 return Err(Refused { call: id, pool: None, attempts: 0, refusal });
             }
         };
-        let (streamed, model) = (inbound.request.stream, facts.model);
+        let streamed = inbound.request.stream;
         let onward = Onward {
-            class: inbound.class.is_some().then(|| self.0.catalog.class(facts.class).name.clone()),
+            class: inbound.class.is_some().then(|| edition.catalog.class(facts.class).name.clone()),
             session: facts.session,
             client_retry: facts.client_retry,
         };
-        let driven = drive::Driven::open(self.0.clone(), facts, onward);
+        let hold = edition.settings.hold;
+        let driven = drive::Driven::open(self.0.clone(), edition, facts, onward);
+        let model = driven.client_model();
         let request = Arc::new(inbound.request);
         if !streamed {
             return driven.begin(request).await;
@@ -155,33 +159,21 @@ impl Router {
         tokio::select! {
             biased;
             answered = &mut begin => answered,
-            () = tokio::time::sleep(self.0.settings.hold) => {
-                let head = self.undecided(id, model);
+            () = tokio::time::sleep(hold) => {
+                let head = undecided(id, model);
                 Ok(Answered::Stream { head, body: RelayBody::late(late::Late::go_on(begin)) })
             }
         }
     }
 
-    /// The head of a stream that must be sent before anybody has answered.
-    fn undecided(&self, call: CallId, model: ModelId) -> Head {
-        Head {
-            call,
-            pool: "undecided".into(),
-            model: self.0.catalog.model(model).name.clone(),
-            attempts: 0,
-            cost: Usd::ZERO,
-            reason: "no content yet; the call goes on".to_owned(),
-        }
+    /// What there is, now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.0.editions.glance().catalog)
     }
 
-    /// What there is.
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.0.catalog
-    }
-
-    /// How a pool is spoken to.
-    pub fn upstream(&self, pool: PoolId) -> Option<&Arc<dyn Upstream>> {
-        self.0.upstreams.get(pool.index())
+    /// How a pool is spoken to, now.
+    pub fn upstream(&self, pool: PoolId) -> Option<Arc<dyn Upstream>> {
+        self.0.editions.glance().upstream(pool).cloned()
     }
 
     /// The clock that this router lives by.
@@ -197,11 +189,12 @@ impl Router {
     /// All metrics in the text format of Prometheus.
     pub fn metrics_text(&self) -> String {
         let telemetry = self.telemetry();
-        for (i, upstream) in self.0.upstreams.iter().enumerate() {
-            let dropped = upstream.dropped();
+        for (i, upstream) in self.0.editions.glance().upstreams.iter().enumerate() {
+            let Some(dropped) = upstream.as_ref().map(|upstream| upstream.dropped()) else { continue };
             telemetry.events_dropped(PoolId(i as u16), dropped.unreadable, dropped.late);
         }
         let now = self.clock().now();
+        telemetry.brownout(self.with_fleet(|fleet| fleet.brownout(now.mono)));
         let watts: Vec<Option<f64>> = self.with_fleet(|fleet| fleet.watts(now).collect());
         for (i, watts) in watts.into_iter().enumerate() {
             if let Some(watts) = watts {
@@ -280,9 +273,17 @@ impl Router {
             closed.await;
         }
     }
+}
 
-    fn tenant_name(&self, tenant: TenantId) -> &str {
-        self.0.catalog.tenants.get(tenant.index()).map_or("unknown", |t| &t.name)
+/// The head of a stream that must be sent before anybody has answered.
+fn undecided(call: CallId, model: Arc<str>) -> Head {
+    Head {
+        call,
+        pool: "undecided".into(),
+        model,
+        attempts: 0,
+        cost: Usd::ZERO,
+        reason: "no content yet; the call goes on".to_owned(),
     }
 }
 
@@ -293,8 +294,12 @@ impl Inner {
     }
 
     fn tell(&self, transitions: &[Transition]) {
+        if transitions.is_empty() {
+            return;
+        }
+        let edition = self.editions.glance();
         for transition in transitions {
-            self.telemetry.transition(&self.catalog, transition);
+            self.telemetry.transition(&edition.catalog, transition);
         }
     }
 }

@@ -231,7 +231,7 @@ impl Drop for Writer {
 
 /// Starts relaying what follows `held`.
 pub(super) fn spawn(driven: Driven, held: SmallVec<[PieceBody; 4]>, pieces: Pieces) -> RelayBody {
-    let limit = driven.router.settings.stream_buffer;
+    let limit = driven.edition.settings.stream_buffer;
     let queue: VecDeque<Out> = held.into_iter().map(Out::Piece).collect();
     let bytes = queue.iter().map(weight).sum();
     let shared = Shared { queue, bytes, reader: None, writer: None, gone: false, ended: false };
@@ -314,8 +314,8 @@ async fn make_room(
     mut grace_over: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Event> {
     let router = driven.router.clone();
-    let blocked = router.settings.write_blocked;
-    let patience = if driven.shares_connection() { blocked.min(SHARED_PATIENCE) } else { blocked };
+    let blocked = driven.edition.settings.write_blocked;
+    let patience = if driven.shares_connection { blocked.min(SHARED_PATIENCE) } else { blocked };
     let until = (router.clock.mono() + patience).min(driven.call.facts().deadline);
     let mut alarm = Alarm::new(&router, until);
     let event = poll_fn(|cx| {

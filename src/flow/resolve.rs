@@ -16,7 +16,7 @@ pub fn resolve(catalog: &Catalog, id: CallId, now: Instant, inbound: &Inbound) -
         "pool",
         &inbound.hints.pools,
         |name| catalog.pool_id(name).is_some(),
-        || catalog.pools.iter().map(|p| &*p.name).collect(),
+        || catalog.live_pools().map(|(_, p)| &*p.name).collect(),
     )?;
     known(
         "region",
@@ -38,7 +38,7 @@ pub fn resolve(catalog: &Catalog, id: CallId, now: Instant, inbound: &Inbound) -
         needs: inbound.needs,
         stream: inbound.request.stream,
         session: inbound.session.as_deref().map(|name| session_key(inbound.tenant.0, name)),
-        prefix: Arc::default(),
+        prefix: Arc::clone(&inbound.prefix),
         hints: inbound.hints.clone(),
         arrived: now,
         deadline,
@@ -49,7 +49,7 @@ pub fn resolve(catalog: &Catalog, id: CallId, now: Instant, inbound: &Inbound) -
 fn model(catalog: &Catalog, name: &str) -> Result<ModelId, Refusal> {
     catalog.model_id(name).ok_or_else(|| Refusal::ModelNotFound {
         model: shown(name),
-        nearest: nearest(name, catalog.models.iter().map(|m| &*m.name)).map(str::to_owned),
+        nearest: nearest(name, catalog.live_models().map(|m| &*m.name)).map(str::to_owned),
     })
 }
 
@@ -57,11 +57,11 @@ fn class(catalog: &Catalog, name: Option<&str>) -> Result<ClassId, Refusal> {
     let Some(name) = name else { return Ok(catalog.default_class) };
     catalog
         .class_id(name)
-        .ok_or_else(|| unknown("class", name, catalog.classes.iter().map(|c| &*c.name).collect()))
+        .ok_or_else(|| unknown("class", name, catalog.live_classes().map(|c| &*c.name).collect()))
 }
 
 fn regions(catalog: &Catalog) -> impl Iterator<Item = &str> {
-    catalog.pools.iter().filter_map(|p| p.region.as_deref())
+    catalog.live_pools().filter_map(|(_, p)| p.region.as_deref())
 }
 
 fn known<'a>(

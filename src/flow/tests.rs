@@ -97,6 +97,7 @@ where
         classes: vec![class],
         tenants: vec![catalog::Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     });
     let clock = Clock::starting_at(Timestamp::from_millis(1_800_000_000_000));
     let mut fleet = Fleet::new(catalog.clone(), fleet::Settings::default(), clock.now());
@@ -128,6 +129,7 @@ fn inbound() -> Inbound {
         class: None,
         tenant: TenantId(0),
         session: None,
+        prefix: Arc::default(),
         hints: Hints::default(),
         needs: Capabilities::CHAT,
         max_tokens: None,
@@ -139,8 +141,8 @@ fn inbound() -> Inbound {
 
 fn driven(router: &Router) -> Driven {
     let inbound = inbound();
-    let facts = resolve(router.catalog(), router.next_id(), router.clock().mono(), &inbound).unwrap();
-    Driven::open(router.0.clone(), facts, crate::upstream::Onward::default())
+    let facts = resolve(&router.catalog(), router.next_id(), router.clock().mono(), &inbound).unwrap();
+    Driven::open(router.0.clone(), router.0.editions.present(), facts, crate::upstream::Onward::default())
 }
 
 fn bytes(size: usize, content_events: u32) -> Next {
@@ -170,7 +172,7 @@ async fn a_place_that_frees_before_the_call_has_begun_to_wait_is_not_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_whose_upstream_panics_ends_as_broken() {
+async fn k07_a_stream_whose_upstream_panics_ends_as_broken() {
     let router = router(false, |_| {
         stream::iter(0..).map(|i: u32| if i < 2 { bytes(5, 1) } else { panic!("a bug of an upstream") })
     });
@@ -295,7 +297,7 @@ fn first_long() -> Router {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_call_that_goes_away_leaves_the_line_and_the_next_is_served() {
+async fn o09_a_waiting_call_that_goes_away_leaves_the_line_and_the_next_is_served() {
     let router = first_long();
     let long = body(&router).await;
     let mut waiting = Vec::new();

@@ -1,6 +1,6 @@
 //! The room where calls wait, and the bell of each.
 //!
-//! Whose turn it is, the fleet says. A bell that is rung before anybody listens is heard later, and one that is rung
+//! Who may wait and whose turn it is, the fleet says: no more are here than it lets in. A bell that is rung before anybody listens is heard later, and one that is rung
 //! before its call has come in is found out by asking the fleet once inside: no turn is lost.
 
 use std::collections::BTreeMap;
@@ -15,15 +15,11 @@ use crate::domain::CallId;
 pub(super) struct WaitingRoom(Mutex<BTreeMap<CallId, Arc<Notify>>>);
 
 impl WaitingRoom {
-    /// A place for the call, unless `most` wait already.
-    pub(super) fn enter(&self, call: CallId, most: usize) -> Option<Place<'_>> {
+    /// A place for the call.
+    pub(super) fn enter(&self, call: CallId) -> Place<'_> {
         let bell = Arc::new(Notify::new());
-        let mut bells = self.bells();
-        if bells.len() >= most {
-            return None;
-        }
-        bells.insert(call, Arc::clone(&bell));
-        Some(Place { room: self, call, bell })
+        self.bells().insert(call, Arc::clone(&bell));
+        Place { room: self, call, bell }
     }
 
     /// It is the turn of that call, if of any.

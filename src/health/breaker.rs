@@ -229,6 +229,23 @@ impl Breaker {
         Some(Change { from, to: "slow_start", cause: None })
     }
 
+    /// What it watches is another from now on: calls sent before say nothing about it, and illness is over.
+    pub fn renew(&mut self, now: Instant, settings: &Settings) -> Option<Change> {
+        match self.state {
+            State::Healthy | State::SlowStart { .. } => {
+                self.since = now;
+                self.forgive();
+                None
+            }
+            State::Off { .. } | State::Probation => {
+                let from = self.name(now, settings);
+                self.turn(State::SlowStart { began: now }, now);
+                (self.ejections, self.disables) = (0, 0);
+                Some(Change { from, to: "slow_start", cause: None })
+            }
+        }
+    }
+
     /// Says what time alone has changed.
     pub fn settle(&mut self, now: Instant, settings: &Settings) -> Option<Change> {
         match self.state {

@@ -7,10 +7,12 @@
 
 mod breaker;
 mod cooldown;
+mod sizes;
 mod window;
 
 pub use breaker::{Admission, Breaker, Cause, Change, End, Verdict};
 pub use cooldown::Cooldown;
+pub use sizes::{Cap, Sizes};
 
 use crate::domain::Duration;
 

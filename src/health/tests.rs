@@ -116,7 +116,7 @@ fn first_contents_of_calls_that_try_nothing_out_change_nothing() {
 }
 
 #[test]
-fn a_limit_fails_the_probe_and_the_next_ejection_is_longer() {
+fn b11_a_limit_fails_the_probe_and_the_next_ejection_is_longer() {
     let mut b = ejected_at(0.0);
     b.sent();
     let change = end(&mut b, 5.0, Verdict::Limited, 6.0).unwrap();
@@ -144,7 +144,7 @@ fn calls_sent_before_the_ejection_are_old_news() {
 }
 
 #[test]
-fn slow_start_rises_from_a_tenth_to_all_in_thirty_seconds() {
+fn b10_slow_start_rises_from_a_tenth_to_all_in_thirty_seconds() {
     let mut b = ejected_at(0.0);
     b.sent();
     end(&mut b, 5.0, Verdict::Ok, 10.0);
@@ -185,7 +185,7 @@ fn a_breaker_that_may_not_judge_does_not() {
 }
 
 #[test]
-fn a_cooldown_lasts_as_long_as_the_provider_said_and_up_to_half_longer() {
+fn p01_a_cooldown_lasts_as_long_as_the_provider_said_and_up_to_half_longer() {
     let s = Settings::default();
     for (jitter, until) in [(0.0, 7.0), (1.0, 10.5)] {
         let mut c = Cooldown::default();
@@ -196,7 +196,7 @@ fn a_cooldown_lasts_as_long_as_the_provider_said_and_up_to_half_longer() {
 }
 
 #[test]
-fn a_cooldown_is_capped_and_a_shorter_one_never_replaces_a_longer_one() {
+fn p02_a_cooldown_is_capped_and_a_shorter_one_never_replaces_a_longer_one() {
     let (mut c, s) = (Cooldown::default(), Settings::default());
     c.limited(at(0.0), Some(Duration::from_secs(14_400)), at(0.0), 1.0, &s);
     assert_eq!(c.until(at(1.0)), Some(at(300.0)));

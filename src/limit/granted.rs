@@ -168,6 +168,31 @@ impl Granted {
         }
     }
 
+    /// What is left of it under another contract: what stays the same keeps its twin, a rate or an amount that changes
+    /// counts what was sent all the same, anything else begins anew.
+    #[must_use]
+    pub fn adopt(self, was: &Grants, is: &Grants, now: Now) -> Self {
+        let new = Self::new(is, now);
+        let rate = |known: Option<Meter>, per_minute: Option<u32>| {
+            let per_s = Meter::new(per_minute?).per_s;
+            known.map(|meter| Meter { per_s, ..meter })
+        };
+        let window = |known: Option<Allotment>, new: Option<Allotment>| {
+            let (known, new) = (known?, new?);
+            let same = known.quota.every == new.quota.every && known.quota.anchor == new.quota.anchor;
+            // More than before is more to use, whatever the provider said of less.
+            let spent = known.spent && known.quota.tokens >= new.quota.tokens;
+            same.then_some(Allotment { quota: new.quota, spent, ..known })
+        };
+        Self {
+            requests: rate(self.requests, is.requests_per_minute).or(new.requests),
+            tokens: rate(self.tokens, is.tokens_per_minute).or(new.tokens),
+            quota: window(self.quota, new.quota).or(new.quota),
+            budget: window(self.budget, new.budget).or(new.budget),
+            ramp: self.ramp.filter(|_| was.growth == is.growth).or(new.ramp),
+        }
+    }
+
     /// True if nothing is limited.
     pub const fn boundless(&self) -> bool {
         let (rates, windows) = (self.requests.is_none() && self.tokens.is_none(), self.quota.is_none());

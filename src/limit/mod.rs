@@ -5,6 +5,7 @@ mod in_flight;
 mod profile;
 mod ramp;
 mod retry;
+mod suspects;
 mod told;
 
 pub use granted::{Allotment, Granted, Meter};
@@ -12,6 +13,7 @@ pub use in_flight::InFlight;
 pub use profile::DayProfile;
 pub use ramp::Ramp;
 pub use retry::{RetryBudget, RetryBudgets, Settings};
+pub use suspects::Suspects;
 pub use told::{Sent, Told};
 
 #[cfg(test)]

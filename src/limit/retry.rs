@@ -100,6 +100,11 @@ impl RetryBudgets {
         Self { all: RetryBudget::default(), each: vec![RetryBudget::default(); tenants] }
     }
 
+    /// There are so many tenants now; those that were there keep what they spent.
+    pub fn grow(&mut self, tenants: usize) {
+        self.each.resize(tenants.max(self.each.len()), RetryBudget::default());
+    }
+
     /// See [`RetryBudget::sent`].
     pub fn sent(&mut self, tenant: TenantId, tokens: u32, now: Instant) {
         self.all.sent(tokens, now);

@@ -181,7 +181,7 @@ fn after_a_quiet_hour_a_ramp_begins_again() {
 }
 
 #[test]
-fn a_refusal_that_a_ramp_did_not_foresee_slows_it_and_is_forgiven() {
+fn p29_a_refusal_that_a_ramp_did_not_foresee_slows_it_and_is_forgiven() {
     let (mut calm, mut warned) = (Ramp::new(&growth()), Ramp::new(&growth()));
     for ramp in [&mut calm, &mut warned] {
         offered(ramp, 5_000.0, 1.1e6, 0.0, 20);

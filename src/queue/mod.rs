@@ -1,22 +1,25 @@
 //! Calls that wait for room: who may look again first when some appears.
 //!
-//! Within a class the earliest due goes first (EDF: Liu and Layland 1973). Between classes the dearer one does, by what its
-//! misses cost, except that a class which got less than its floor of what was granted lately goes before all others
-//! (deficit round robin: Shreedhar and Varghese 1995, with floors for weights). When room appears somewhere ([`news`]),
-//! calls are called up one after another as long as they find a place; after a few in a row that could not use it, the
-//! rest stay asleep until the next news. So a freed place costs a few looks, however many wait.
+//! Within a class the earliest due goes first (EDF: Liu and Layland 1973), and those that cannot be in time any more come
+//! last. Between classes the dearer one goes first, by what its misses cost, except that a class which got less than its
+//! floor of what was granted lately goes before all others (deficit round robin: Shreedhar and Varghese 1995, with floors
+//! for weights), and that calls of a class that may wait go behind even the late ones of those that may not. When room
+//! appears somewhere ([`news`]), calls are called up one after another as long as they find a place; after a few in a row
+//! that could not use it, the rest stay asleep until the next news. So a freed place costs a few looks, however many wait.
 //!
 //! It does not know what room is, nor who has it: it only hears for which models there is news. It wakes nobody: it says
-//! whose turn it is. Shares between the tenants of a class, and newest-first for those that are late already, would
-//! find their place in `row`, which alone orders calls of a class.
+//! whose turn it is. Shares between the tenants of a class would find their place in `row`, which alone orders calls of a
+//! class.
 //!
 //! [`news`]: Queue::news
 
 mod row;
 
-use self::row::Row;
-pub use self::row::Seat;
-use crate::domain::{CallId, Catalog, ClassId, Instant, ModelId};
+use std::collections::BTreeMap;
+
+use self::row::{Rank, Row};
+pub use self::row::{Seat, Wish};
+use crate::domain::{CallId, Catalog, Class, ClassId, Instant, ModelId};
 
 /// What an operator may set.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -30,11 +33,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// As many as `flow` lets wait. A quarter is kept from any one class, so that a flood of one does not shut the door on
+    /// A pool that is lost for ten minutes leaves some thousand calls without room at ten a second; a waiting call is its
+    /// body, which has a room of its own, and a connection. A quarter is kept from any one class, so that a flood of one does not shut the door on
     /// the others. Eight looks are some tens of microseconds, and what eight calls in a row cannot use, the ninth is
     /// unlikely to: it asks for the same model.
     fn default() -> Self {
-        Self { most: 1_000, class_share: 0.75, vain: 8 }
+        Self { most: 10_000, class_share: 0.75, vain: 8 }
     }
 }
 
@@ -50,6 +54,8 @@ struct Line {
     /// What it may take before others because of that, in the unit of costs.
     credit: f64,
     waiting: usize,
+    /// May its calls wait for long?
+    patient: bool,
     /// By model.
     rows: Vec<Row>,
 }
@@ -77,6 +83,8 @@ pub struct Queue {
     order: Vec<ClassId>,
     /// By model id.
     counters: Vec<Counter>,
+    /// Where each that waits took its place: the targets of its class may change while it waits.
+    seats: BTreeMap<CallId, Seat>,
     /// Models whose counter is open.
     open: Vec<ModelId>,
     /// Who was called up and has not looked yet.
@@ -89,24 +97,38 @@ pub struct Queue {
 impl Queue {
     /// Nobody waits.
     pub fn new(catalog: &Catalog, settings: Settings) -> Self {
-        let line =
-            |floor| Line { floor, credit: 0.0, waiting: 0, rows: vec![Row::default(); catalog.models.len()] };
-        let mut order: Vec<ClassId> = (0..catalog.classes.len()).map(|i| ClassId(i as u8)).collect();
-        order.sort_by(|a, b| {
-            let (a, b) = (catalog.class(*a), catalog.class(*b));
-            let dear = b.miss_usd.total_cmp(&a.miss_usd);
-            dear.then(b.delay_usd_per_s.total_cmp(&a.delay_usd_per_s)).then(a.may_wait.cmp(&b.may_wait))
-        });
+        let line = |class: &Class| Line {
+            floor: class.floor,
+            credit: 0.0,
+            waiting: 0,
+            patient: class.may_wait,
+            rows: vec![Row::default(); catalog.models.len()],
+        };
         Self {
             settings,
-            lines: catalog.classes.iter().map(|c| line(c.floor)).collect(),
-            order,
+            lines: catalog.classes.iter().map(|c| line(c)).collect(),
+            order: by_dearness(catalog),
             counters: vec![Counter::default(); catalog.models.len()],
+            seats: BTreeMap::new(),
             open: Vec::new(),
             called: None,
             waiting: 0,
             largest: 0.0,
         }
+    }
+
+    /// Goes on with a catalog that succeeds the present one. Who waits keeps its place.
+    pub fn adopt(&mut self, catalog: &Catalog, settings: Settings) {
+        self.settings = settings;
+        let models = catalog.models.len().max(self.counters.len());
+        self.counters.resize(models, Counter::default());
+        let line = Line { floor: 0.0, credit: 0.0, waiting: 0, patient: false, rows: Vec::new() };
+        self.lines.resize(catalog.classes.len().max(self.lines.len()), line);
+        for (line, class) in self.lines.iter_mut().zip(&catalog.classes) {
+            (line.floor, line.patient) = (class.floor, class.may_wait);
+        }
+        self.lines.iter_mut().for_each(|line| line.rows.resize(models, Row::default()));
+        self.order = by_dearness(catalog);
     }
 
     /// How many wait.
@@ -119,9 +141,9 @@ impl Queue {
         self.waiting == 0
     }
 
-    /// A call that has just looked in vain waits (on). `cost` is what a place for it is worth, in the unit of all others:
-    /// its tokens. False if it may not: too many do already.
-    pub fn join(&mut self, seat: &Seat, cost: f64) -> bool {
+    /// A call that has just looked in vain waits (on). False if it may not: too many do already.
+    pub fn join(&mut self, seat: &Seat, wish: Wish) -> bool {
+        let seat = &self.taken(seat);
         let waits = self.row(seat).is_some_and(|row| row.has(seat));
         if !waits && !self.has_room_for(seat.class) {
             return false;
@@ -138,17 +160,19 @@ impl Queue {
         }
         let Some(line) = self.lines.get_mut(seat.class.index()) else { return false };
         let Some(row) = line.rows.get_mut(seat.model.index()) else { return false };
-        row.put(seat, cost, news);
+        row.put(seat, wish, news);
+        self.seats.insert(seat.id, *seat);
         if !waits {
             line.waiting += 1;
             self.waiting += 1;
         }
-        self.largest = self.largest.max(cost);
+        self.largest = self.largest.max(wish.cost);
         true
     }
 
     /// The call has found a place.
     pub fn granted(&mut self, seat: &Seat) {
+        let seat = &self.taken(seat);
         let Some(cost) = self.row(seat).and_then(|row| row.cost(seat)) else { return };
         let most = SAVED_MAX * self.largest;
         for line in self.lines.iter_mut().filter(|line| line.waiting > 0) {
@@ -166,6 +190,7 @@ impl Queue {
 
     /// The call waits no more, for whatever reason.
     pub fn leave(&mut self, seat: &Seat) {
+        let seat = &self.seats.remove(&seat.id).unwrap_or(*seat);
         if self.called == Some(seat.id) {
             self.called = None;
         }
@@ -231,22 +256,26 @@ impl Queue {
         call
     }
 
-    /// The first of the class with the largest claim, or else of the dearest class.
+    /// The first of the class with the largest claim, or else the most urgent.
     fn choose(&mut self) -> Option<CallId> {
         let mut claimed: Option<(f64, CallId)> = None;
-        let mut dearest = None;
+        let mut urgent: Option<(Urgency, CallId)> = None;
         for class in self.order.iter().copied() {
             let Some(line) = self.lines.get_mut(class.index()).filter(|line| line.waiting > 0) else {
                 continue;
             };
-            let Some((seat, cost)) = first(line, &self.open, &self.counters) else { continue };
+            let Some((rank, cost)) = first(line, &self.open, &self.counters) else { continue };
             let left = line.credit - cost;
             if line.floor > 0.0 && left >= 0.0 && claimed.is_none_or(|(most, _)| left > most) {
-                claimed = Some((left, seat));
+                claimed = Some((left, rank.call()));
             }
-            dearest = dearest.or(Some(seat));
+            let urgency = Urgency { patient: line.patient, late: rank.is_late() };
+            // Of equals the dearer class, which is seen first.
+            if urgent.is_none_or(|(most, _)| urgency < most) {
+                urgent = Some((urgency, rank.call()));
+            }
         }
-        claimed.map(|(_, seat)| seat).or(dearest)
+        claimed.map(|(_, call)| call).or(urgent.map(|(_, call)| call))
     }
 
     fn close(&mut self, model: ModelId) {
@@ -262,24 +291,48 @@ impl Queue {
         self.waiting < self.settings.most && (here as f64) < most
     }
 
+    fn taken(&self, seat: &Seat) -> Seat {
+        self.seats.get(&seat.id).copied().unwrap_or(*seat)
+    }
+
     fn row(&self, seat: &Seat) -> Option<&Row> {
         self.lines.get(seat.class.index())?.rows.get(seat.model.index())
     }
 }
 
-/// The earliest due in the class of those that have not looked since the news, and its cost.
-fn first(line: &mut Line, open: &[ModelId], counters: &[Counter]) -> Option<(CallId, f64)> {
-    let mut first: Option<(row::Turn, f64)> = None;
+/// The classes, the dearest first.
+fn by_dearness(catalog: &Catalog) -> Vec<ClassId> {
+    let mut order: Vec<ClassId> = (0..catalog.classes.len()).map(|i| ClassId(i as u8)).collect();
+    order.sort_by(|a, b| {
+        let (a, b) = (catalog.class(*a), catalog.class(*b));
+        let dear = b.miss_usd.total_cmp(&a.miss_usd);
+        dear.then(b.delay_usd_per_s.total_cmp(&a.delay_usd_per_s)).then(a.may_wait.cmp(&b.may_wait))
+    });
+    order
+}
+
+/// What a place now is worth to the first of a class, the least being worth the most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Urgency {
+    /// It may wait: somebody whom each second costs something goes before it, even if late.
+    patient: bool,
+    /// Its target is missed whatever happens.
+    late: bool,
+}
+
+/// The first in the class of those that have not looked since the news, and its cost.
+fn first(line: &mut Line, open: &[ModelId], counters: &[Counter]) -> Option<(Rank, f64)> {
+    let mut first: Option<(Rank, f64)> = None;
     for model in open {
-        let news = counters.get(model.index()).map_or(0, |counter| counter.news);
-        let Some((turn, cost)) = line.rows.get_mut(model.index()).and_then(|row| row.next(news)) else {
-            continue;
-        };
-        if first.is_none_or(|(earliest, _)| turn < earliest) {
-            first = Some((turn, cost));
+        let Some(counter) = counters.get(model.index()) else { continue };
+        let now = counter.opened.unwrap_or(Instant::START);
+        let row = line.rows.get_mut(model.index());
+        let Some((rank, cost)) = row.and_then(|row| row.next(counter.news, now)) else { continue };
+        if first.is_none_or(|(least, _)| rank < least) {
+            first = Some((rank, cost));
         }
     }
-    first.map(|(turn, cost)| (turn.id, cost))
+    first
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::AskKind;
 use crate::domain::catalog::{Class, Model};
+use crate::domain::{AskKind, Duration};
 
 const INTERACTIVE: u8 = 0;
 const AGENT: u8 = 1;
@@ -47,6 +47,13 @@ fn of_small(seat: Seat) -> Seat {
     Seat { model: ModelId(1), ..seat }
 }
 
+/// A wish for a place of that size, at any time before it is due.
+const fn of(cost: f64) -> Wish {
+    Wish { cost, needs: Duration::ZERO }
+}
+
+const ONE: Wish = of(1.0);
+
 /// News of room for so many calls: who gets it, in order, and how many looked.
 fn room_for(queue: &mut Queue, seats: &[Seat], mut places: usize, now: f64) -> (Vec<u64>, usize) {
     queue.news(ModelId(0), at(now));
@@ -59,7 +66,7 @@ fn room_for(queue: &mut Queue, seats: &[Seat], mut places: usize, now: f64) -> (
             got.push(call.0);
             queue.granted(seat);
         } else {
-            assert!(queue.join(seat, 1.0));
+            assert!(queue.join(seat, ONE));
         }
     }
     (got, looks)
@@ -67,7 +74,7 @@ fn room_for(queue: &mut Queue, seats: &[Seat], mut places: usize, now: f64) -> (
 
 fn joined(queue: &mut Queue, seats: &[Seat]) {
     for seat in seats {
-        assert!(queue.join(seat, 1.0));
+        assert!(queue.join(seat, ONE));
     }
 }
 
@@ -78,6 +85,64 @@ fn within_a_class_the_earliest_due_goes_first_whenever_it_came() {
         [seat(1, AGENT, 9.0), seat(2, AGENT, 5.0), seat(3, AGENT, 7.0), of_small(seat(4, AGENT, 1.0))];
     joined(&mut q, &seats);
     assert_eq!(room_for(&mut q, &seats, 9, 1.0).0, [2, 3, 1], "and there is no news for the other model");
+}
+
+#[test]
+fn those_that_cannot_be_in_time_go_last_and_the_latest_due_of_them_first() {
+    let mut q = queue();
+    let seats = [4.0, 9.0, 5.0, 7.0, 6.0].map(|due| seat(due as u64, AGENT, due));
+    joined(&mut q, &seats);
+    assert_eq!(room_for(&mut q, &seats, 9, 5.5).0, [6, 7, 9, 5, 4]);
+}
+
+#[test]
+fn what_a_call_needs_counts_as_gone_already() {
+    let mut q = queue();
+    let seats = [5.0, 7.0, 9.0].map(|due| seat(due as u64, AGENT, due));
+    for seat in &seats {
+        assert!(q.join(seat, Wish { needs: Duration::from_secs(6), ..ONE }));
+    }
+    assert_eq!(room_for(&mut q, &seats, 9, 2.0).0, [9, 7, 5]);
+}
+
+#[test]
+fn a_late_call_that_looks_in_vain_stays_among_the_late() {
+    let mut q = queue();
+    let seats = [5.0, 9.0].map(|due| seat(due as u64, AGENT, due));
+    joined(&mut q, &seats);
+    assert_eq!(room_for(&mut q, &seats, 0, 6.0), (vec![], 2));
+    assert_eq!(room_for(&mut q, &seats, 0, 7.0), (vec![], 2));
+    q.leave(&seats[1]);
+    assert_eq!(room_for(&mut q, &seats, 1, 8.0).0, [5]);
+    assert!(q.is_empty());
+}
+
+#[test]
+fn late_calls_of_a_class_that_cannot_wait_go_before_those_that_may() {
+    let mut q = queue();
+    let seats = [seat(1, BACKGROUND, 900.0), seat(2, INTERACTIVE, 1.0), seat(3, AGENT, 5.0)];
+    joined(&mut q, &seats);
+    assert_eq!(room_for(&mut q, &seats, 9, 3.0).0, [3, 2, 1], "in time, late, and what has all night");
+}
+
+#[test]
+fn under_overload_half_are_in_time_instead_of_none() {
+    // Two come a second, due in ten; one can be served a second.
+    let mut q = queue();
+    let mut seats = Vec::new();
+    let mut in_time = 0;
+    for s in 0..400u32 {
+        for i in 0..2 {
+            let came = f64::from(s);
+            let new = Seat { arrived: at(came), ..seat(u64::from(2 * s + i), AGENT, came + 10.0) };
+            seats.push(new);
+            assert!(q.join(&new, ONE));
+        }
+        let now = f64::from(s) + 0.5;
+        let (got, _) = room_for(&mut q, &seats, 1, now);
+        in_time += got.iter().filter(|id| seats[**id as usize].due >= at(now)).count();
+    }
+    assert!(in_time >= 390, "{in_time} of the 400 that were served");
 }
 
 #[test]
@@ -145,7 +210,7 @@ fn a_model_whose_calls_find_nothing_does_not_hold_up_another() {
     while let Some(call) = q.call_up() {
         looked.push(call.0);
         let seat = stuck.iter().chain([&small]).find(|s| s.id == call).unwrap();
-        if call == small.id { q.granted(seat) } else { assert!(q.join(seat, 1.0)) }
+        if call == small.id { q.granted(seat) } else { assert!(q.join(seat, ONE)) }
     }
     assert_eq!(looked, [0, 1, 2, 3, 4, 5, 6, 7, 99]);
 }
@@ -160,7 +225,7 @@ fn one_round_serves_all_who_waited_for_the_same_moment() {
         q.time_came(ModelId(0), at(5.0), at(5.0));
         while let Some(call) = q.call_up() {
             looks += 1;
-            assert!(q.join(seats.iter().find(|s| s.id == call).unwrap(), 1.0));
+            assert!(q.join(seats.iter().find(|s| s.id == call).unwrap(), ONE));
         }
     }
     assert_eq!(looks, 8, "a hundred timers, one round");
@@ -173,10 +238,10 @@ fn the_line_has_an_end_and_no_class_fills_it_alone() {
     let mut q = Queue::new(&catalog(), Settings { most: 8, class_share: 0.75, vain: 8 });
     let seats: Vec<Seat> = (0..7).map(|i| seat(i, AGENT, 1.0)).collect();
     joined(&mut q, &seats[..6]);
-    assert!(!q.join(&seats[6], 1.0));
+    assert!(!q.join(&seats[6], ONE));
     joined(&mut q, &[seat(10, INTERACTIVE, 1.0), seat(11, BACKGROUND, 1.0)]);
-    assert!(!q.join(&seat(12, INTERACTIVE, 1.0), 1.0), "full");
-    assert!(q.join(&seats[0], 1.0), "whoever is in may stay");
+    assert!(!q.join(&seat(12, INTERACTIVE, 1.0), ONE), "full");
+    assert!(q.join(&seats[0], ONE), "whoever is in may stay");
     assert_eq!(q.len(), 8);
 }
 
@@ -197,7 +262,7 @@ proptest! {
         for (i, (class, cost)) in arrivals.iter().enumerate() {
             let seat = seat(i as u64, *class, i as f64);
             seats.push((seat, *cost));
-            prop_assert!(q.join(&seat, *cost));
+            prop_assert!(q.join(&seat, of(*cost)));
             if i % pace > 0 && i > 20 {
                 continue;
             }
@@ -207,7 +272,7 @@ proptest! {
             q.granted(&seat);
             while let Some(call) = q.call_up() {
                 let (seat, cost) = seats[call.0 as usize];
-                prop_assert!(q.join(&seat, cost));
+                prop_assert!(q.join(&seat, of(cost)));
             }
             for (class, (all, own)) in since.iter_mut().enumerate() {
                 if q.lines[class].waiting == 0 {

@@ -5,104 +5,27 @@
 
 mod hazard;
 mod knock;
+mod seam;
 
 pub use hazard::{Hazard, Hazardous};
 pub use knock::Count;
+pub use seam::{Ask, Due, FlightId, Heard, PoolSettings};
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::station::Station;
-use crate::domain::{Address, Duration, Failure, FailureKind, Instant, Now, PoolId};
-use crate::engine::{Block, Break, Door, Event, Gate, JobId, Load, Meter, Settings, What};
-
-/// One pool of the simulated world.
-#[derive(Clone, Debug)]
-pub struct PoolSettings {
-    /// The engines, one an endpoint.
-    pub engines: Vec<Settings>,
-    /// Where each is, as the fleet knows it.
-    pub addresses: Vec<Arc<Address>>,
-    /// The way in, its limits and its faults.
-    pub door: Door,
-    /// Seed of its draws.
-    pub seed: u64,
-}
-
-/// A try, by its number.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct FlightId(pub u32);
-
-/// What the world hears of a try.
-#[derive(Clone, Debug)]
-pub enum Heard {
-    /// Its first content, with so many tokens of the prompt from a cache.
-    First {
-        /// Tokens.
-        cached: u32,
-    },
-    /// More content, the last before it falls silent or breaks.
-    More {
-        /// Tokens in all.
-        total: u32,
-    },
-    /// Its end.
-    End {
-        /// Tokens of the prompt that came from a cache.
-        cached: u32,
-    },
-    /// It failed.
-    Failed(Failure),
-}
-
-/// What the world must wake this for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Due {
-    /// A request arrives at its pool.
-    Knock(FlightId),
-    /// Something happens in an engine.
-    Engine {
-        /// Its pool.
-        pool: u16,
-        /// Which of its engines.
-        endpoint: u16,
-    },
-    /// The same, behind all else that is due at that moment.
-    EngineLast {
-        /// Its pool.
-        pool: u16,
-        /// Which of its engines.
-        endpoint: u16,
-    },
-    /// The news of a try arrive at the router.
-    News(FlightId),
-}
-
-/// A request to one endpoint.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// Its pool.
-    pub pool: PoolId,
-    /// Position of the endpoint in the pool.
-    pub endpoint: usize,
-    /// Prompt, in tokens.
-    pub input: u32,
-    /// Answer, in tokens.
-    pub output: u32,
-    /// The prompt as a chain of blocks.
-    pub prefix: Arc<[Block]>,
-    /// Stands for the call; with `no` it seeds the draws.
-    pub call: u64,
-    /// Which try of the call.
-    pub no: u8,
-}
+use crate::domain::{Duration, Failure, FailureKind, Instant, Now, PoolId};
+use crate::engine::{Break, Door, Event, Gate, JobId, Load, Meter, Settings, What};
 
 #[derive(Debug)]
 struct Flight {
     ask: Ask,
     job: Option<JobId>,
     breaks: Option<Break>,
-    contact_ends: Option<Instant>,
+    /// Which it is of those that were let in; 0 until then.
+    let_in: u64,
+    /// Contact has ended, after so many tokens.
+    lost_after: Option<u32>,
     /// News under way to the router, oldest first. At most three are: the first token, the last, and an end.
     news: VecDeque<(Instant, Heard)>,
     /// Broken or silenced: whatever its engine still does is not heard. The engine works on until the router lets go of
@@ -127,6 +50,8 @@ pub struct Pools {
     pools: Vec<PoolWorld>,
     flights: Vec<Option<Box<Flight>>>,
     free: Vec<u32>,
+    /// Tries let in so far.
+    let_in: u64,
     events: Vec<Event>,
     /// Those that are on.
     hazards: Vec<Hazardous>,
@@ -146,6 +71,7 @@ impl Pools {
             pools: settings.iter().map(pool).collect(),
             flights: Vec::new(),
             free: Vec::new(),
+            let_in: 0,
             events: Vec::new(),
             hazards: Vec::new(),
         }
@@ -158,7 +84,8 @@ impl Pools {
             ask,
             job: None,
             breaks: None,
-            contact_ends: None,
+            let_in: 0,
+            lost_after: None,
             news: VecDeque::new(),
             mute: false,
             outbound: true,
@@ -228,6 +155,7 @@ impl Pools {
             Due::Engine { pool, endpoint } | Due::EngineLast { pool, endpoint } => {
                 self.advance(pool.into(), endpoint.into(), now.mono, due)
             }
+            Due::OutOfReach(id, let_in) => self.out_of_reach(id, let_in, now.mono, due, heard),
             Due::News(id) => self.arrive(id, now.mono, due, heard),
         }
     }
@@ -256,6 +184,37 @@ impl Pools {
             for id in self.pools[pool.index()].stations[endpoint].under_way() {
                 self.lose(id, now, due);
             }
+        }
+    }
+
+    /// Contact has just ended for that try, or the router hears of it; unless it was over before.
+    fn out_of_reach(
+        &mut self,
+        id: FlightId,
+        let_in: u64,
+        now: Instant,
+        due: &mut Vec<(Instant, Due)>,
+        heard: &mut Vec<(FlightId, Heard)>,
+    ) {
+        // What is made at this very moment does not get out any more.
+        let tokens = self.tokens(id, now - Duration::from_nanos(1));
+        let flight = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut);
+        let Some(flight) = flight.filter(|f| !f.over && f.let_in == let_in) else { return };
+        if flight.news.iter().any(|(_, heard)| heard.last()) {
+            return;
+        }
+        let Some(total) = flight.lost_after else {
+            (flight.mute, flight.lost_after) = (true, Some(tokens));
+            return;
+        };
+        if total > 1 {
+            heard.push((id, Heard::More { total }));
+        }
+        heard.push((id, Heard::Failed(Failure::new(FailureKind::Disconnected, "contact ended"))));
+        let (pool, endpoint, job) = (flight.ask.pool.index(), flight.ask.endpoint, flight.job.take());
+        self.land(id);
+        if let Some(job) = job {
+            self.call_off(pool, endpoint, job, now, due);
         }
     }
 
@@ -334,12 +293,8 @@ impl Pools {
         let (total, heard) = match event.what {
             What::FirstToken { cached } => (1, Some(Heard::First { cached })),
             What::Tokens { total } => (total, None),
-            What::Finished { cached } => (output, Some(Heard::End { cached })),
+            What::Finished { cached } => (output.max(1), Some(Heard::End { cached })),
         };
-        if flight.contact_ends.is_some_and(|end| event.at >= end) {
-            let failure = Failure::new(FailureKind::Disconnected, "contact ended");
-            return self.cut(id, event.at, total - 1, failure, due);
-        }
         let breaks = flight.breaks.filter(|b| total >= limit(*b, output));
         // The first token is news of its own, unless it is never made; no other is but the last before a break.
         if let Some(heard) = heard.filter(|h| breaks.is_none() || matches!(h, Heard::First { .. })) {
@@ -394,8 +349,7 @@ impl Pools {
     ) {
         let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         let Some((_, news)) = flight.news.pop_front_if(|(at, _)| *at <= now) else { return };
-        let (last, more) =
-            (matches!(news, Heard::End { .. } | Heard::Failed(_)), matches!(news, Heard::More { .. }));
+        let (last, more) = (news.last(), matches!(news, Heard::More { .. }));
         let job = if last { flight.job.take() } else { None };
         let (pool, endpoint) = (flight.ask.pool.index(), flight.ask.endpoint);
         let over = flight.over;
@@ -438,9 +392,12 @@ impl Pools {
 }
 
 /// Tokens after which an answer of so many breaks: at the latest with the last one, for an answer that never comes to the
-/// break would not have the fault it was drawn.
+/// break would not have the fault it was drawn. Vectors, which have none, count for one.
 fn limit(breaks: Break, output: u32) -> u32 {
     match breaks {
-        Break::Truncate(after) | Break::Stall(after) => after.min(output),
+        Break::Truncate(after) | Break::Stall(after) => after.min(output.max(1)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,7 @@ pub(crate) fn copy(catalog: &Catalog) -> Catalog {
         classes: catalog.classes.clone(),
         tenants: catalog.tenants.clone(),
         default_class: catalog.default_class,
+        lineage: catalog.lineage.clone(),
     }
 }
 

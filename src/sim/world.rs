@@ -232,7 +232,9 @@ impl<'a> World<'a> {
 
     fn facts(&self, arrival: &Arrival, i: u32) -> CallFacts {
         let class = self.setup.catalog.class(arrival.class);
-        let embeds = self.setup.catalog.model(arrival.model).kind == AskKind::Embed;
+        let embeds = self.embeds(arrival);
+        let stream = arrival.stream && !embeds;
+        let asked = if embeds { Capabilities::EMBED } else { Capabilities::CHAT };
         CallFacts {
             id: CallId(mix(self.seed, u64::from(i))),
             kind: if embeds { AskKind::Embed } else { AskKind::Chat },
@@ -242,8 +244,8 @@ impl<'a> World<'a> {
             input_tokens: arrival.input,
             max_tokens: None,
             n: 1,
-            needs: if embeds { Capabilities::EMBED } else { Capabilities::CHAT.with(Capabilities::STREAM) },
-            stream: !embeds,
+            needs: if stream { asked.with(Capabilities::STREAM) } else { asked },
+            stream,
             session: arrival.session.map(SessionKey),
             prefix: Arc::clone(&arrival.prefix),
             hints: Hints::default(),
@@ -251,6 +253,15 @@ impl<'a> World<'a> {
             deadline: arrival.at + class.deadline,
             client_retry: false,
         }
+    }
+
+    fn embeds(&self, arrival: &Arrival) -> bool {
+        self.setup.catalog.model(arrival.model).kind == AskKind::Embed
+    }
+
+    /// Tokens that are made for the call.
+    fn output(&self, arrival: &Arrival) -> u32 {
+        if self.embeds(arrival) { 0 } else { arrival.output }
     }
 
     fn happen(&mut self) {
@@ -306,6 +317,7 @@ impl<'a> World<'a> {
 
     fn hear(&mut self, flight: FlightId, news: Heard, now: Now) {
         let i = self.riders[flight.0 as usize];
+        let output = self.output(&self.arrivals[i as usize]);
         let Some(play) = self.plays[i as usize].as_mut().filter(|p| p.flight == Some(flight)) else { return };
         let arrival = &self.arrivals[i as usize];
         let event = match news {
@@ -327,7 +339,7 @@ impl<'a> World<'a> {
                 let usage = Usage {
                     input: arrival.input.into(),
                     cached: cached.into(),
-                    output: arrival.output.into(),
+                    output: output.into(),
                     source: UsageSource::Reported,
                     ..Usage::default()
                 };
@@ -407,7 +419,8 @@ impl<'a> World<'a> {
             pool,
             endpoint,
             input: arrival.input,
-            output: arrival.output,
+            output: self.output(arrival),
+            stream: arrival.stream && !self.embeds(arrival),
             prefix: Arc::clone(&arrival.prefix),
             call: mix(self.seed, u64::from(i)),
             no: send.no.0,

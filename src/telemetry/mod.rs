@@ -8,15 +8,17 @@ mod log;
 mod metrics;
 mod records;
 mod rotated;
+mod series;
 #[cfg(test)]
 mod tests;
 
 pub use log::{LogSink, LogWriter};
+pub use metrics::Reloaded;
 pub use records::Records;
 
 use crate::call::Record;
 use crate::clock::Clock;
-use crate::domain::{CallFacts, CallId, Catalog, Failure, PoolId, Refusal};
+use crate::domain::{CallFacts, CallId, Catalog, Duration, Failure, PoolId, Refusal};
 use crate::fleet::Transition;
 use crate::policy::record::DecisionRecord;
 
@@ -40,6 +42,16 @@ impl Telemetry {
     #[must_use]
     pub fn with_records(self, records: Option<Records>) -> Self {
         Self { records, ..self }
+    }
+
+    /// From now on what is in this catalog is counted; what was counted of the same names goes on.
+    pub fn adopt(&self, catalog: &Catalog) {
+        self.metrics.adopt(catalog);
+    }
+
+    /// A config was offered, and this came of it.
+    pub fn reloaded(&self, outcome: Reloaded) {
+        self.metrics.reloaded(outcome);
     }
 
     /// Are the decisions about this call kept?
@@ -94,6 +106,21 @@ impl Telemetry {
         self.metrics.poll_failed(pool);
         let name = &*catalog.pool(pool).name;
         tracing::debug!(pool = name, kind = failure.kind.name(), "no word of load: {}", failure.message);
+    }
+
+    /// The router stood still for so long.
+    pub fn stood_still(&self, time: Duration) {
+        self.metrics.stalls.observe(time.as_secs_f64());
+    }
+
+    /// A request was not sent, because it lost every connection that it was sent on before.
+    pub fn kept_back(&self, call: CallId) {
+        tracing::warn!(%call, "kept back: this request loses its connections wherever it is sent");
+    }
+
+    /// How far the router has gone in putting off and turning away: see `Fleet::brownout`.
+    pub fn brownout(&self, level: u8) {
+        self.metrics.brownout.set(i64::from(level));
     }
 
     /// What a pool draws now, in watts.

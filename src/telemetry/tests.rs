@@ -45,11 +45,12 @@ fn catalog() -> Catalog {
         classes: vec![Class { name: "interactive".into(), ..crate::domain::plain::class() }],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     }
 }
 
 #[test]
-fn every_series_that_can_exist_is_there_from_the_start() {
+fn o13_every_series_that_can_exist_is_there_from_the_start() {
     let telemetry = Telemetry::new(&catalog(), LogWriter::memory());
     telemetry.events_dropped(PoolId(0), 2, 1);
     let text = telemetry.metrics_text(3, false);

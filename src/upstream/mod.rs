@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use secrecy::{ExposeSecret, SecretString};
 use smallvec::SmallVec;
 
 use crate::domain::{
@@ -58,6 +59,11 @@ pub struct Dropped {
     pub unreadable: u64,
     /// Content of a choice that had ended.
     pub late: u64,
+}
+
+/// Are these the same key, or both none?
+fn same_key(a: Option<&SecretString>, b: Option<&SecretString>) -> bool {
+    a.map(ExposeSecret::expose_secret) == b.map(ExposeSecret::expose_secret)
 }
 
 /// One try of a call.

@@ -44,7 +44,7 @@ fn check(got: &Got, stream: bool) {
 }
 
 #[tokio::test]
-async fn the_loss_of_an_endpoint_and_then_of_its_pool_fails_no_call_and_silences_no_stream() {
+async fn b01_the_loss_of_an_endpoint_and_then_of_its_pool_fails_no_call_and_silences_no_stream() {
     let a = Endpoint::start(slowly).await;
     let b = Endpoint::start(slowly).await;
     let c = Endpoint::start(slowly).await;
@@ -130,7 +130,7 @@ fn faults() -> Vec<Fault> {
 }
 
 #[tokio::test]
-async fn a_fault_before_the_first_content_is_not_noticed() {
+async fn p13_a_fault_before_the_first_content_is_not_noticed() {
     for (name, fault) in faults() {
         let ill = Endpoint::start(fault).await;
         let well = Endpoint::start(good).await;
@@ -151,7 +151,7 @@ async fn a_fault_before_the_first_content_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn a_fault_after_the_first_content_is_told_and_not_tried_again() {
+async fn p14_a_fault_after_the_first_content_is_told_and_not_tried_again() {
     let faults: Vec<(&str, Vec<Act>)> = vec![
         ("reset", vec![Act::Reset]),
         ("cut in order", vec![last_chunk()]),
@@ -179,7 +179,7 @@ async fn a_fault_after_the_first_content_is_told_and_not_tried_again() {
 }
 
 #[tokio::test]
-async fn when_all_are_down_the_error_is_honest_and_says_not_to_try_again() {
+async fn p05_when_all_are_down_the_error_is_honest_and_says_not_to_try_again() {
     for (name, fault) in faults() {
         let ill = Endpoint::start(fault).await;
         let worse = Endpoint::start(fault).await;
@@ -210,7 +210,7 @@ async fn when_all_are_down_the_error_is_honest_and_says_not_to_try_again() {
 }
 
 #[tokio::test]
-async fn when_nobody_listens_the_error_comes_at_once() {
+async fn b01_when_nobody_listens_the_error_comes_at_once() {
     let origins = [Endpoint::nobody().await, Endpoint::nobody().await].map(|a| format!("http://{a}"));
     let config =
         [impatient(), pool("a", "openai", &origins[..1]), pool("b", "openai", &origins[1..])].concat();

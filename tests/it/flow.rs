@@ -28,7 +28,7 @@ async fn stream(world: &World) -> RelayBody {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_is_tried_on_another_pool_when_the_first_refuses_the_connection() {
+async fn b01_a_call_is_tried_on_another_pool_when_the_first_refuses_the_connection() {
     let world = world(|a| match pool_of(a) {
         "owned" => Script::failing(ms(1), FailureKind::Connect),
         _ => Script::whole(ms(200), good()),
@@ -112,7 +112,7 @@ async fn a_stream_that_breaks_after_its_first_content_says_so_and_is_not_tried_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stall_after_the_first_content_is_found_by_the_idle_limit() {
+async fn p18_a_stall_after_the_first_content_is_found_by_the_idle_limit() {
     let world = world(|_| Script::stream(ms(50), ms(10), 50).cut(3, ms(10), Happening::Silence));
     let started = world.router.clock().mono();
     let outs: Vec<Out> = stream(&world).await.collect().await;
@@ -122,7 +122,7 @@ async fn a_stall_after_the_first_content_is_found_by_the_idle_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hung_engine_costs_its_first_token_limit_and_then_another_pool_answers() {
+async fn b04_a_hung_engine_costs_its_first_token_limit_and_then_another_pool_answers() {
     let world = world(|a| match pool_of(a) {
         "owned" => Script(vec![(ms(1), Happening::Silence)]),
         _ => Script::stream(ms(100), ms(10), 5),
@@ -153,7 +153,7 @@ async fn the_only_pool_is_found_out_when_it_hangs_on_whole_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_cancels_the_attempt_and_closes_the_account_once() {
+async fn o10_a_client_that_leaves_cancels_the_attempt_and_closes_the_account_once() {
     let world = world(|_| Script(vec![(ms(1), Happening::Silence)]));
     let gone = tokio::time::timeout(ms(30), world.router.call(inbound(false))).await;
     assert!(gone.is_err());
@@ -164,7 +164,7 @@ async fn a_client_that_leaves_cancels_the_attempt_and_closes_the_account_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_in_mid_stream_stops_the_upstream() {
+async fn o10_a_client_that_leaves_in_mid_stream_stops_the_upstream() {
     let sent = Arc::new(AtomicU32::new(0));
     let counter = sent.clone();
     let world = world(move |_| {
@@ -255,7 +255,7 @@ async fn a_stream_that_never_begins_breaks_honestly_after_its_headers() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_never_begins_says_why() {
     let full = |_: &Attempt| Script(vec![(ms(1), Happening::Silence)]);
-    let settings = Settings { hold: Duration::from_secs(1), max_waiting: 0, ..Settings::default() };
+    let settings = Settings { hold: Duration::from_secs(1), ..Settings::default() };
     let world = world_with(settings, full);
     for pool in 0..3 {
         world.router.drain(gridtie::domain::PoolId(pool));

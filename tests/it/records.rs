@@ -38,7 +38,7 @@ fn file() -> PathBuf {
 }
 
 #[tokio::test]
-async fn what_was_decided_is_on_record_and_replays_and_nothing_of_what_was_said() {
+async fn s16_what_was_decided_is_on_record_and_replays_and_nothing_of_what_was_said() {
     let (endpoint, nobody, path) = (Endpoint::start(good).await, Endpoint::nobody().await, file());
     let pools =
         [pool("gone", "openai", &[format!("http://{nobody}")]), pool("near", "openai", &[endpoint.origin()])];

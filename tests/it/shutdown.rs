@@ -30,7 +30,7 @@ async fn begun(client: &mut Client) -> hyper::Response<hyper::body::Incoming> {
 }
 
 #[tokio::test]
-async fn an_open_stream_finishes_within_the_grace_and_then_the_router_ends() {
+async fn k01_an_open_stream_finishes_within_the_grace_and_then_the_router_ends() {
     let endpoint = Endpoint::start(|_| tokens("hello", 20, ms(10))).await;
     let gridtie = start(&endpoint, Duration::ZERO, LONG).await;
     let mut client = Client::connect(gridtie.http).await;
@@ -44,7 +44,7 @@ async fn an_open_stream_finishes_within_the_grace_and_then_the_router_ends() {
 }
 
 #[tokio::test]
-async fn a_stream_that_outlives_the_grace_is_told_so_and_never_looks_whole() {
+async fn k02_a_stream_that_outlives_the_grace_is_told_so_and_never_looks_whole() {
     let endpoint = Endpoint::start(|_| tokens("hello", 1_000_000, ms(5))).await;
     let gridtie = start(&endpoint, Duration::ZERO, ms(200)).await;
     let mut clients = Vec::new();
@@ -69,7 +69,7 @@ async fn a_stream_that_outlives_the_grace_is_told_so_and_never_looks_whole() {
 
 /// What was queued for a client that reads late, and the reason why no more comes, still reach it.
 #[tokio::test]
-async fn a_client_that_lags_behind_still_learns_why_its_stream_ends() {
+async fn k02_a_client_that_lags_behind_still_learns_why_its_stream_ends() {
     let text = "x".repeat(4_000);
     let endpoint = Endpoint::start(move |_| {
         vec![stream_head(), Act::Repeat(chunk(token(&text)), 150, ms(0)), Act::Hold]
@@ -89,7 +89,7 @@ async fn a_client_that_lags_behind_still_learns_why_its_stream_ends() {
 }
 
 #[tokio::test]
-async fn not_ready_at_once_but_calls_are_served_while_balancers_find_out() {
+async fn k01_not_ready_at_once_but_calls_are_served_while_balancers_find_out() {
     let endpoint = Endpoint::start(|_| vec![whole()]).await;
     let gridtie = start(&endpoint, ms(600), LONG).await;
     assert_eq!(get(gridtie.admin, "/readyz").await.status, 200);

@@ -55,7 +55,7 @@ fn flood_or_trickle(asked: &Asked) -> Vec<Act> {
 }
 
 #[tokio::test]
-async fn streams_that_nobody_reads_do_not_stop_the_others_on_their_connection() {
+async fn o07_streams_that_nobody_reads_do_not_stop_the_others_on_their_connection() {
     let endpoint = Endpoint::start(flood_or_trickle).await;
     let (region, cluster) = region(&endpoint).await;
     let texts = (0..34).map(|i| if i % 2 == 0 { "trickle" } else { "flood" });
@@ -96,7 +96,7 @@ async fn a_burst_over_a_shared_connection_is_no_slow_reader() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_is_held_back_and_then_cut_off() {
+async fn o06_a_stream_that_nobody_reads_is_held_back_and_then_cut_off() {
     let endpoint = Endpoint::start(|_| tokens(&"x".repeat(1_000), 200_000, Duration::ZERO)).await;
     let config = format!("{BASE}{}", pool("pool", "openai", &[endpoint.origin()]));
     let quick = |checked: &mut gridtie::config::Checked| checked.flow.write_blocked = ms(500);
@@ -148,7 +148,7 @@ async fn leaves(gridtie: SocketAddr, endpoint: &Endpoint, moment: Moment) -> Dur
 /// A client that has left must not keep an engine busy. On a busy machine one try in three may be slow; a router that
 /// notices late is slow in all of them.
 #[tokio::test]
-async fn a_client_that_leaves_stops_the_upstream_within_a_tenth_of_a_second() {
+async fn o10_a_client_that_leaves_stops_the_upstream_within_a_tenth_of_a_second() {
     let hold = |asked: &Asked| match asked.body.contains("hold") {
         true => vec![Act::Hold],
         false => tokens("hello", 100_000, ms(20)),

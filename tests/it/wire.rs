@@ -4,17 +4,18 @@
 mod client;
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gridtie::app::Reloads;
 use gridtie::app::serve::Descent;
 use gridtie::clock::Clock;
 use gridtie::config::{self, Checked, Surroundings};
 use gridtie::flow::Router;
-use gridtie::telemetry::LogWriter;
+use gridtie::telemetry::{LogSink, LogWriter};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -48,6 +49,8 @@ pub(crate) enum Act {
 /// A request that a scripted server got.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    /// In lower case.
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -69,6 +72,7 @@ struct Shared {
     play: Play,
     killed: CancellationToken,
     asked: watch::Sender<usize>,
+    heads: Mutex<Vec<String>>,
     hung_up: watch::Sender<usize>,
     written: AtomicU64,
     connections: AtomicUsize,
@@ -82,6 +86,7 @@ impl Endpoint {
             play: Box::new(play),
             killed: CancellationToken::new(),
             asked: watch::channel(0).0,
+            heads: Mutex::default(),
             hung_up: watch::channel(0).0,
             written: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -107,6 +112,11 @@ impl Endpoint {
     /// Requests so far.
     pub(crate) fn asked(&self) -> usize {
         *self.shared.asked.borrow()
+    }
+
+    /// Heads of the requests so far, in lower case.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.shared.heads.lock().unwrap().clone()
     }
 
     /// Connections so far.
@@ -180,6 +190,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 /// Serves one connection to its end; true if that is to be a reset.
 async fn converse(reader: &mut OwnedReadHalf, writer: &mut OwnedWriteHalf, shared: &Shared) -> bool {
     while let Some(asked) = read(reader).await {
+        shared.heads.lock().unwrap().push(asked.head.clone());
         shared.asked.send_modify(|asked| *asked += 1);
         for act in (shared.play)(&asked) {
             let done = match act {
@@ -254,7 +265,7 @@ async fn read(reader: &mut OwnedReadHalf) -> Option<Asked> {
             };
             if all.len() >= end + 4 + length {
                 let body = String::from_utf8_lossy(&all[end + 4..]).into_owned();
-                return Some(Asked { body });
+                return Some(Asked { head, body });
             }
         }
         if reader.read_buf(&mut all).await.ok()? == 0 {
@@ -365,6 +376,7 @@ expect = {{ first_token = "10ms", output_tokens_per_s = 10000, slots = 2000 }}
 /// A router that runs, with all its faces.
 pub(crate) struct Running {
     pub(crate) router: Router,
+    pub(crate) reloads: Reloads,
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -387,17 +399,34 @@ impl Running {
         let loaded = config::load_str("test.toml", config, Path::new(""), &Surroundings::Unread);
         let mut checked = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         change(&mut checked);
-        let log = LogWriter::memory();
+        Self::start_checked(checked, None, LogWriter::memory(), descent).await
+    }
+
+    /// From a file, which may change.
+    pub(crate) async fn start_file(path: &Path) -> Self {
+        let checked = config::load(path).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let descent = Descent { lame_duck: Duration::ZERO, grace: LONG };
+        // A log in memory grows with the calls.
+        let log = LogWriter::new(LogSink::Off).unwrap();
+        Self::start_checked(checked, Some(path.to_owned()), log, descent).await
+    }
+
+    async fn start_checked(
+        checked: Checked,
+        source: Option<PathBuf>,
+        log: LogWriter,
+        descent: Descent,
+    ) -> Self {
         let records = gridtie::app::records(&checked).unwrap();
         let router = gridtie::app::router(&checked, Clock::system(), 7, log.clone(), records).unwrap();
-        let server = gridtie::app::bind(router.clone(), checked, 7).await.unwrap();
-        let bound = server.bound();
+        let server = gridtie::app::bind(router.clone(), checked, source, 7).await.unwrap();
+        let (bound, reloads) = (server.bound(), server.reloads().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
         let ended =
             tokio::spawn(async move { server.run(stopped, std::future::pending(), descent).await.unwrap() });
         let [http, grpc, admin] = [bound.http, bound.grpc, bound.admin].map(Option::unwrap);
-        Self { router, http, grpc, admin, log, stop, ended }
+        Self { router, reloads, http, grpc, admin, log, stop, ended }
     }
 }
 

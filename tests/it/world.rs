@@ -82,6 +82,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         ],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     })
 }
 
@@ -120,6 +121,7 @@ pub(crate) fn inbound(stream: bool) -> Inbound {
         class: None,
         tenant: TenantId(0),
         session: None,
+        prefix: Arc::default(),
         hints: Hints::default(),
         needs: Capabilities::CHAT,
         max_tokens: Some(100),
@@ -176,7 +178,15 @@ pub(crate) fn world_with(
     settings: flow::Settings,
     play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
 ) -> World {
-    let catalog = catalog();
+    world_in(catalog(), settings, play)
+}
+
+/// The same with pools of the test's own, as many and in the same order.
+pub(crate) fn world_in(
+    catalog: Arc<Catalog>,
+    settings: flow::Settings,
+    play: impl Fn(&gridtie::upstream::Attempt) -> Script + Send + Sync + Clone + 'static,
+) -> World {
     let clock = clock();
     let kept = Arc::new(Kept::default());
     let log = LogWriter::memory();

@@ -9,7 +9,6 @@ use crate::config::settings::{Limits, Listen, Log, LogFormat, Records, Tls};
 use crate::config::values::Bytes;
 use crate::domain::{Tenant, TenantId};
 use crate::edge::auth::{self, ClientKey, KEY_PREFIX, KeyHash};
-use crate::flow;
 use crate::telemetry::LogSink;
 
 /// Names of the listeners with their default addresses; design: loopback, so that nothing is open by accident.
@@ -171,13 +170,6 @@ impl Lower<'_> {
             connections: self.at_least_one(raw.connections.as_ref(), usual.connections),
             streams: self.at_least_one(raw.streams.as_ref(), usual.streams),
         }
-    }
-
-    pub(super) fn flow(&mut self, raw: Option<&raw::Limits>) -> flow::Settings {
-        let usual = flow::Settings::default();
-        let max_waiting =
-            raw.and_then(|limits| limits.waiting.as_ref()).map_or(usual.max_waiting, |n| n.value as usize);
-        flow::Settings { max_waiting, ..usual }
     }
 
     pub(super) fn records(&mut self, raw: &raw::Records) -> Records {

@@ -12,7 +12,7 @@ mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::problem::Problem;
@@ -20,6 +20,7 @@ use super::quantity::spelt;
 use super::raw;
 use super::read::{At, unknown};
 use super::secret::{Reference, Secret, Surroundings};
+use super::settings::Written;
 use super::values::Name;
 use crate::domain::{Class, ClassId};
 
@@ -36,6 +37,10 @@ pub(super) struct Lower<'a> {
     pub problems: Vec<Problem>,
     /// Where secrets stand in the text.
     pub secrets: Vec<Range<usize>>,
+    /// Files that were read for secrets, and the digest of what was in each.
+    pub files: Vec<(PathBuf, String)>,
+    /// Endpoints.
+    pub written: Vec<Written>,
     /// Records that could not be read.
     dropped: &'a BTreeSet<&'static str>,
 }
@@ -74,7 +79,12 @@ impl Lower<'_> {
 
     fn secret(&mut self, reference: &At<Reference>) -> Option<Secret> {
         match self.surroundings.read(&reference.value, self.folder) {
-            Ok(secret) => Some(secret),
+            Ok(secret) => {
+                if let Reference::File(path) = &reference.value {
+                    self.files.push((self.folder.join(path), secret.digest().to_owned()));
+                }
+                Some(secret)
+            }
             Err(why) => {
                 let message = format!("`{}` cannot be read: {why}", reference.value);
                 let problem = self.error(reference.span.clone(), message);

@@ -12,7 +12,7 @@ use crate::config::origin::Origin;
 use crate::config::quantity::spelt;
 use crate::config::raw::{self, PoolKind};
 use crate::config::read::{At, unknown};
-use crate::config::settings::UpstreamSettings;
+use crate::config::settings::{UpstreamSettings, Written};
 use crate::discover::{self, DnsName};
 use crate::domain::{Address, ContactWindow, EnginePrior, Grants, Pool, Reach, Tenure, Timestamp};
 use crate::engine;
@@ -340,6 +340,13 @@ impl Lower<'_> {
                 self.error(text.span.clone(), "this endpoint is there twice").label = "remove it".to_owned();
             }
             self.reachable(raw, text, &origin);
+            self.written.push(Written {
+                pool: pool.into(),
+                origin: origin.text.clone(),
+                host: origin.host.clone(),
+                port: origin.port,
+                span: text.span.clone(),
+            });
             if origin.many {
                 endpoints.names.push(DnsName { origin: origin.text, host: origin.host, port: origin.port });
             } else {

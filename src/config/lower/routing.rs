@@ -21,11 +21,18 @@ pub(super) fn policy(file: &raw::File) -> Policy {
     }
 }
 
+/// How many calls may wait, and for what.
+fn waiting(raw: Option<&raw::Limits>, usual: fleet::Settings) -> fleet::Settings {
+    let Some(raw) = raw else { return usual };
+    let most = |given: Option<&At<u32>>, usual| given.map_or(usual, |n| n.value as usize);
+    let queue = queue::Settings { most: most(raw.waiting.as_ref(), usual.queue.most), ..usual.queue };
+    fleet::Settings { queue, deferred_max: most(raw.deferred.as_ref(), usual.deferred_max), ..usual }
+}
+
 impl Lower<'_> {
     pub(super) fn routing(&mut self, file: &raw::File) -> fleet::Settings {
         let usual = fleet::Settings::default();
-        let most = self.flow(file.limits.as_ref()).max_waiting;
-        let usual = fleet::Settings { queue: queue::Settings { most, ..usual.queue }, ..usual };
+        let usual = waiting(file.limits.as_ref(), usual);
         let Some(raw) = &file.routing else { return usual };
         let choice = policy::Settings {
             policy: policy(file),

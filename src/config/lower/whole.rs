@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Lower;
@@ -11,7 +11,7 @@ use crate::config::problem::Problem;
 use crate::config::quantity::spelt;
 use crate::config::raw;
 use crate::config::secret::Surroundings;
-use crate::config::settings::{Limits, Listen, Log, Records, Simulate, UpstreamSettings};
+use crate::config::settings::{Limits, Listen, Log, Records, Simulate, UpstreamSettings, Written};
 use crate::domain::{AskKind, Catalog, Offer, PoolId, Tenant};
 use crate::edge::auth;
 use crate::policy::Policy;
@@ -44,17 +44,36 @@ pub(in crate::config) struct Parts {
     pub simulate: Simulate,
 }
 
+/// What lowering a file comes to.
+#[derive(Debug)]
+pub(in crate::config) struct Lowered {
+    pub parts: Parts,
+    pub problems: Vec<Problem>,
+    pub secrets: Vec<Range<usize>>,
+    pub files: Vec<(PathBuf, String)>,
+    pub written: Vec<Written>,
+}
+
 /// Lowers a file. What comes back means something only if no problem is an error.
 pub(in crate::config) fn lower(
     file: &raw::File,
     dropped: &BTreeSet<&'static str>,
     surroundings: &Surroundings,
     folder: &Path,
-) -> (Parts, Vec<Problem>, Vec<Range<usize>>) {
-    let mut lower = Lower { surroundings, folder, problems: Vec::new(), secrets: Vec::new(), dropped };
+) -> Lowered {
+    let mut lower = Lower {
+        surroundings,
+        folder,
+        problems: Vec::new(),
+        secrets: Vec::new(),
+        files: Vec::new(),
+        written: Vec::new(),
+        dropped,
+    };
     let parts = lower.file(file);
     lower.whole(file, &parts);
-    (parts, lower.problems, lower.secrets)
+    let Lower { problems, secrets, files, written, .. } = lower;
+    Lowered { parts, problems, secrets, files, written }
 }
 
 impl Lower<'_> {
@@ -77,7 +96,8 @@ impl Lower<'_> {
             endpoints.push(lowered.endpoints);
             probes.push(lowered.probe);
         }
-        let catalog = Catalog { pools, offers, models, classes, tenants, default_class };
+        let lineage = Default::default();
+        let catalog = Catalog { pools, offers, models, classes, tenants, default_class, lineage };
         Parts {
             simulate: self.simulate(file.simulate.as_ref(), &catalog, &upstreams),
             catalog,
@@ -88,7 +108,7 @@ impl Lower<'_> {
             endpoints,
             probes,
             limits: self.limits(file.limits.as_ref()),
-            flow: self.flow(file.limits.as_ref()),
+            flow: flow::Settings::default(),
             log: self.log(file.log.as_ref()),
             records: file.records.as_ref().map(|raw| self.records(raw)),
             drain_grace: file.shutdown.as_ref().and_then(|s| s.grace).unwrap_or(GRACE),

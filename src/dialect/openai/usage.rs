@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incredible_count_gives_way_to_our_own_and_says_so() {
+    fn p23_an_incredible_count_gives_way_to_our_own_and_says_so() {
         let zero = Usage { input: 0, output: 5, source: UsageSource::Reported, ..Usage::default() };
         let own = settle(Some(zero), 7, 4);
         assert_eq!((own.input, own.output, own.source), (7, 4, UsageSource::Estimated));

@@ -78,7 +78,7 @@ fn a_read_of_whole_events_is_not_copied() {
 }
 
 #[test]
-fn a_line_without_an_end_overflows() {
+fn p21_a_line_without_an_end_overflows() {
     let mut framer = Framer::default();
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
     for _ in 0..16 {
@@ -112,7 +112,7 @@ fn bits_of_streams() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn the_cuts_between_reads_change_nothing(
+    fn n07_the_cuts_between_reads_change_nothing(
         text in bits_of_streams(),
         cuts in prop::collection::vec(1usize..9, 0..64),
     ) {

@@ -1,8 +1,9 @@
-//! `gridtie.v1.Admin`: the pools as they are, now and whenever they change, and the two levers an operator needs most.
+//! `gridtie.v1.Admin`: the pools as they are, now and whenever they change, and the levers an operator needs most.
 //!
 //! Who may call is decided by the listener ([`http`](super::http)) before anything gets here.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -10,6 +11,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::configs::{Configs, reload_to_wire, standing_to_wire};
 use crate::dialect::gridtie::DESCRIPTORS;
 use crate::dialect::gridtie::answer::encode_prices;
 use crate::dialect::gridtie::v1;
@@ -28,13 +30,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 const SILENCE_S: (u64, u64) = (1, 60);
 
 /// The service and its reflection, for the admin listener.
-pub fn routes(router: Router) -> Result<Routes, tonic_reflection::server::Error> {
+pub fn routes(router: Router, configs: Arc<dyn Configs>) -> Result<Routes, tonic_reflection::server::Error> {
     let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .with_service_name(SERVICE_NAME)
     };
-    Ok(Routes::new(AdminServer::new(Service { router }))
+    Ok(Routes::new(AdminServer::new(Service { router, configs }))
         .add_service(described().build_v1()?)
         .add_service(described().build_v1alpha()?)
         .prepare())
@@ -43,6 +45,7 @@ pub fn routes(router: Router) -> Result<Routes, tonic_reflection::server::Error>
 #[derive(Debug)]
 struct Service {
     router: Router,
+    configs: Arc<dyn Configs>,
 }
 
 type Watch = Pin<Box<dyn Stream<Item = Result<v1::ListPoolsResponse, Status>> + Send>>;
@@ -55,7 +58,7 @@ impl Admin for Service {
         &self,
         _: Request<v1::ListPoolsRequest>,
     ) -> Result<Response<v1::ListPoolsResponse>, Status> {
-        Ok(Response::new(list(&self.router)))
+        Ok(Response::new(list(&self.router, &*self.configs)))
     }
 
     async fn watch_pools(&self, request: Request<v1::WatchPoolsRequest>) -> Result<Response<Watch>, Status> {
@@ -66,14 +69,14 @@ impl Admin for Service {
                 .filter(|asked| (SILENCE_S.0..=SILENCE_S.1).contains(&asked.as_secs()))
                 .ok_or_else(|| wrong("max_interval", "From 1 to 60 seconds."))?,
         };
-        Ok(Response::new(Box::pin(watch(self.router.clone(), silence))))
+        Ok(Response::new(Box::pin(watch(self.router.clone(), self.configs.clone(), silence))))
     }
 
     async fn drain_pool(
         &self,
         request: Request<v1::DrainPoolRequest>,
     ) -> Result<Response<v1::DrainPoolResponse>, Status> {
-        let pool = find(self.router.catalog(), &request.into_inner().pool)?;
+        let pool = find(&self.router.catalog(), &request.into_inner().pool)?;
         self.router.drain(pool);
         Ok(Response::new(v1::DrainPoolResponse { pool: one(&self.router, pool) }))
     }
@@ -82,9 +85,23 @@ impl Admin for Service {
         &self,
         request: Request<v1::ResumePoolRequest>,
     ) -> Result<Response<v1::ResumePoolResponse>, Status> {
-        let pool = find(self.router.catalog(), &request.into_inner().pool)?;
+        let pool = find(&self.router.catalog(), &request.into_inner().pool)?;
         self.router.resume(pool);
         Ok(Response::new(v1::ResumePoolResponse { pool: one(&self.router, pool) }))
+    }
+
+    async fn reload(
+        &self,
+        request: Request<v1::ReloadRequest>,
+    ) -> Result<Response<v1::ReloadResponse>, Status> {
+        match self.configs.reload(request.into_inner().only_try).await {
+            Ok(reload) => Ok(Response::new(reload_to_wire(reload))),
+            Err(why) => {
+                let mut details = ErrorDetails::new();
+                details.set_error_info("NOTHING_TO_RELOAD", "gridtie", []);
+                Err(Status::with_error_details(Code::FailedPrecondition, why, details))
+            }
+        }
     }
 }
 
@@ -93,7 +110,7 @@ fn find(catalog: &Catalog, name: &str) -> Result<PoolId, Status> {
         return Err(wrong("pool", "Name the pool; ListPools has those there are."));
     }
     catalog.pool_id(name).ok_or_else(|| {
-        let names = || catalog.pools.iter().map(|pool| &*pool.name);
+        let names = || catalog.live_pools().map(|(_, pool)| &*pool.name);
         let hint = nearest(name, names()).map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
         let all = names().collect::<Vec<_>>().join(", ");
         let message = format!("No pool is called `{}`.{hint} There are: {all}.", shown(name));
@@ -112,6 +129,7 @@ fn wrong(field: &str, message: &str) -> Status {
 /// What a watch remembers.
 struct Watching {
     router: Router,
+    configs: Arc<dyn Configs>,
     look: Interval,
     /// Looks in a row that may find nothing new.
     patience: u32,
@@ -123,12 +141,13 @@ struct Watching {
 /// not hold that up.
 fn watch(
     router: Router,
+    configs: Arc<dyn Configs>,
     silence: Duration,
 ) -> impl Stream<Item = Result<v1::ListPoolsResponse, Status>> + Send {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let patience = (silence.as_millis() / LOOK.as_millis()) as u32;
-    let watching = Watching { router, look, patience, last: None, over: false };
+    let watching = Watching { router, configs, look, patience, last: None, over: false };
     stream::unfold(watching, |mut watching| async move {
         if watching.over {
             return None;
@@ -137,8 +156,11 @@ fn watch(
         loop {
             watching.look.tick().await;
             looks += 1;
-            let now = list(&watching.router);
-            let news = watching.last.as_ref().is_none_or(|last| states(last).ne(states(&now)));
+            let now = list(&watching.router, &*watching.configs);
+            let news = watching
+                .last
+                .as_ref()
+                .is_none_or(|last| states(last).ne(states(&now)) || last.config != now.config);
             if news || now.draining || looks >= watching.patience {
                 watching.over = now.draining;
                 watching.last = Some(now.clone());
@@ -157,20 +179,35 @@ fn states(list: &v1::ListPoolsResponse) -> impl Iterator<Item = (&str, i32)> {
     })
 }
 
-fn list(router: &Router) -> v1::ListPoolsResponse {
+fn list(router: &Router, configs: &dyn Configs) -> v1::ListPoolsResponse {
     let now = router.clock().now();
-    let status = router.with_fleet(|fleet| fleet.status(now));
-    let pools = status.pools.into_iter().enumerate();
+    let (status, catalog) = router.with_fleet(|fleet| (fleet.status(now), fleet.catalog().clone()));
     v1::ListPoolsResponse {
-        pools: pools.map(|(i, pool)| pool_to_wire(router.catalog(), PoolId(i as u16), pool)).collect(),
+        pools: listed(&catalog, status.pools),
         at: Some(timestamp(now.wall)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         draining: router.draining(),
+        config: Some(standing_to_wire(&configs.standing())),
     }
 }
 
+/// Those of the config in its order, then those that are left only for their last calls.
+fn listed(catalog: &Catalog, all: Vec<PoolStatus>) -> Vec<v1::PoolStatus> {
+    let mut all: Vec<Option<PoolStatus>> = all.into_iter().map(Some).collect();
+    let mut ids: Vec<PoolId> = catalog.live_pools().map(|(id, _)| id).collect();
+    let left = |(i, pool): (usize, &Option<PoolStatus>)| {
+        let id = PoolId(i as u16);
+        (!catalog.has_pool(id) && pool.as_ref().is_some_and(|pool| pool.in_flight > 0)).then_some(id)
+    };
+    ids.extend(all.iter().enumerate().filter_map(left));
+    let status = |id: PoolId| Some((id, all.get_mut(id.index())?.take()?));
+    ids.into_iter().filter_map(status).map(|(id, pool)| pool_to_wire(catalog, id, pool)).collect()
+}
+
 fn one(router: &Router, pool: PoolId) -> Option<v1::PoolStatus> {
-    list(router).pools.into_iter().nth(pool.index())
+    let now = router.clock().now();
+    let (status, catalog) = router.with_fleet(|fleet| (fleet.status(now), fleet.catalog().clone()));
+    Some(pool_to_wire(&catalog, pool, status.pools.into_iter().nth(pool.index())?))
 }
 
 fn pool_to_wire(catalog: &Catalog, id: PoolId, pool: PoolStatus) -> v1::PoolStatus {

@@ -1,4 +1,5 @@
 //! What operators and their machines use: the admin listener.
 
+pub mod configs;
 pub mod grpc;
 pub mod http;

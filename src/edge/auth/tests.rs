@@ -47,6 +47,23 @@ fn anything_else_is_unauthenticated() {
 }
 
 #[test]
+fn s14_a_key_is_compared_whole_and_not_by_what_it_is_found_by() {
+    // Found by its first eight bytes, of which nobody can steer one; all of it is then compared in constant time.
+    let known = KeyHash::of("gtk_1").to_string();
+    let (found_by, rest) = known.split_at("sha256:".len() + 16);
+    for at in [0, 20, rest.len() - 1] {
+        let mut other = rest.to_owned();
+        let digit = if other.as_bytes()[at] == b'0' { "1" } else { "0" };
+        other.replace_range(at..=at, digit);
+        let hash = KeyHash::parse(&format!("{found_by}{other}")).unwrap();
+        let keys = vec![ClientKey { hash, tenant: TenantId(1), prefix: None }];
+        let gate = Gate::new(Settings { keys, admin_token: None });
+        let shown = headers(&[("x-api-key", "gtk_1")]);
+        assert_eq!(gate.client(&shown), Err(Refusal::Unauthenticated), "digit {at}");
+    }
+}
+
+#[test]
 fn the_same_key_in_both_headers_is_one_key() {
     let pairs = [("x-api-key", "gtk_1"), ("authorization", "Bearer gtk_1")];
     assert_eq!(gate().client(&headers(&pairs)), Ok(TenantId(1)));
@@ -85,7 +102,7 @@ fn a_hash_survives_print_and_parse_and_refuses_anything_else() {
 }
 
 #[test]
-fn nothing_secret_shows_in_debug() {
+fn s15_nothing_secret_shows_in_debug() {
     let shown = format!("{:?}", gate());
     assert!(!shown.contains("canary") && !shown.contains("gtk_"), "{shown}");
     assert!(!shown.contains(&KeyHash::of("gtk_1").to_string()));

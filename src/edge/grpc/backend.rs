@@ -24,7 +24,7 @@ impl<B: Calls + Explains> Backend for B {}
 
 impl Explains for Router {
     fn explain(&self, ask: ExplainAsk) -> Result<Explained, Refusal> {
-        let catalog = Self::catalog(self);
+        let catalog = &*Self::catalog(self);
         let now = self.clock().now();
         let inbound = thought(catalog, ask)?;
         let facts = resolve(catalog, self.next_id(), now.mono, &inbound)?;
@@ -50,6 +50,7 @@ fn thought(catalog: &Catalog, ask: ExplainAsk) -> Result<Inbound, Refusal> {
         class: ask.class,
         tenant: ask.tenant,
         session: ask.session,
+        prefix: Arc::default(),
         hints,
         needs: ask.needs,
         max_tokens: ask.max_tokens,
@@ -69,7 +70,7 @@ fn without(catalog: &Catalog, asked: &[Arc<str>], without: &[String]) -> Result<
         message,
         code: Some("unknown_pool".to_owned()),
     };
-    let all = || catalog.pools.iter().map(|pool| &pool.name);
+    let all = || catalog.live_pools().map(|(_, pool)| &pool.name);
     if let Some(name) = without.iter().find(|name| catalog.pool_id(name).is_none()) {
         let hint = nearest(name, all().map(|name| &**name)).map(|near| format!("; did you mean `{near}`?"));
         return Err(refused(format!("no pool is called `{}`{}", shown(name), hint.unwrap_or_default())));

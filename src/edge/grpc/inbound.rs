@@ -38,6 +38,7 @@ pub(super) fn read(
         class: hinted.class,
         tenant,
         session: hinted.session,
+        prefix: Arc::default(),
         hints: hinted.hints,
         needs: asked.needs,
         max_tokens: asked.max_tokens,

@@ -95,7 +95,7 @@ impl<B: Backend> v1::inference_server::Inference for Inference<B> {
         _: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
         let catalog = self.backend.catalog();
-        let models = catalog.models.iter().map(|model| model_to_wire(&catalog, model)).collect();
+        let models = catalog.live_models().map(|model| model_to_wire(&catalog, model)).collect();
         Ok(Response::new(v1::ListModelsResponse { models }))
     }
 

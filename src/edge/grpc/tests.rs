@@ -522,7 +522,7 @@ async fn a_message_above_the_limit_is_refused_and_one_below_is_taken() {
 }
 
 #[tokio::test]
-async fn who_watches_the_health_is_told_of_a_drain_at_once_and_let_go_at_the_end() {
+async fn k09_who_watches_the_health_is_told_of_a_drain_at_once_and_let_go_at_the_end() {
     let running = serve(Script::refusing(Refusal::Draining), true).await;
     let mut client = HealthClient::new(running.channel.clone());
     for service in ["", "gridtie.v1.Inference"] {
@@ -560,7 +560,7 @@ async fn an_explanation_is_a_table_with_named_terms() {
 }
 
 #[tokio::test]
-async fn reflection_shows_the_service_and_not_the_admin() {
+async fn s23_reflection_shows_the_service_and_not_the_admin() {
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;

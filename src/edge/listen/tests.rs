@@ -133,7 +133,7 @@ async fn a_connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_cut_off() {
+async fn s06_a_head_that_never_ends_is_cut_off() {
     let server = hello(short()).await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
@@ -142,7 +142,7 @@ async fn a_head_that_never_ends_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_head_beyond_the_limit_is_refused() {
+async fn s05_a_head_beyond_the_limit_is_refused() {
     let server = hello(Settings::default()).await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(HEAD_BYTES + 1));
@@ -163,7 +163,7 @@ async fn echo() -> Server {
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test]
-async fn a_request_with_a_length_and_chunks_is_refused_and_what_follows_is_not_read() {
+async fn s09_a_request_with_a_length_and_chunks_is_refused_and_what_follows_is_not_read() {
     let server = echo().await;
     let host = "POST / HTTP/1.1\r\nhost: x\r\n";
     for both in [
@@ -250,7 +250,7 @@ async fn a_connection_beyond_the_cap_is_closed_at_once() {
 }
 
 #[tokio::test]
-async fn the_kernels_buffer_for_a_client_is_bounded() {
+async fn o06_the_kernels_buffer_for_a_client_is_bounded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
@@ -262,7 +262,7 @@ async fn the_kernels_buffer_for_a_client_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_cut_off_and_its_answer_dropped() {
+async fn o06_a_client_that_does_not_read_is_cut_off_and_its_answer_dropped() {
     let (give, pieces) = mpsc::channel::<Bytes>(1);
     let pieces = Arc::new(Mutex::new(Some(pieces)));
     let server = start(short(), move |_, _| {
@@ -337,7 +337,7 @@ async fn an_idle_connection_does_not_hold_up_a_shutdown() {
 }
 
 #[tokio::test]
-async fn the_second_step_of_a_shutdown_waits_for_nobody() {
+async fn k05_the_second_step_of_a_shutdown_waits_for_nobody() {
     let (give, pieces) = mpsc::channel::<Bytes>(1);
     let pieces = Arc::new(Mutex::new(Some(pieces)));
     let server = start(Settings::default(), move |_, _| {
@@ -435,7 +435,7 @@ async fn tls_speaks_both_versions_by_alpn() {
 }
 
 #[tokio::test]
-async fn with_a_client_ca_only_its_certificates_get_in() {
+async fn s20_with_a_client_ca_only_its_certificates_get_in() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let server = tls_server(&authority, Some(&authority.pem())).await;
     let known = Some(authority.issue("client"));

@@ -38,6 +38,9 @@ impl Default for Limits {
 /// A body that says how long it is gets so much memory at once; the rest as it comes.
 const TRUSTED: u64 = 64 << 10;
 
+/// Frames without data are not forbidden and say nothing; nobody means more than a few of them.
+const EMPTY_MAX: u32 = 100;
+
 /// All of a body, without a copy if it came in one piece.
 pub(super) async fn read<B>(body: B, limits: &Limits) -> Result<(Bytes, Room), Fault>
 where
@@ -49,7 +52,7 @@ where
         return Err(too_large());
     }
     let mut body = pin!(body);
-    let mut pace = Pace { limits, received: 0, window: None };
+    let mut pace = Pace { limits, received: 0, empty: 0, window: None };
     let mut room = Room::default();
     let mut next = async || poll_fn(|cx| pace.poll_data(body.as_mut(), cx)).await;
     let Some(first) = next().await? else { return Ok((Bytes::new(), room)) };
@@ -81,6 +84,8 @@ struct Pace<'a> {
     limits: &'a Limits,
     /// Since the current stretch of time began.
     received: u64,
+    /// Frames without data.
+    empty: u32,
     window: Option<Pin<Box<Sleep>>>,
 }
 
@@ -96,6 +101,13 @@ impl Pace<'_> {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers of a request mean nothing to us.
                     let Ok(data) = frame.into_data() else { continue };
+                    if data.is_empty() {
+                        self.empty += 1;
+                        if self.empty > EMPTY_MAX {
+                            return Poll::Ready(Err(HttpFault::BrokenBody));
+                        }
+                        continue;
+                    }
                     self.received += data.len() as u64;
                     return Poll::Ready(Ok(Some(data)));
                 }

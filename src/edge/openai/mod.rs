@@ -57,7 +57,7 @@ impl Calls for Router {
     }
 
     fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(Self::catalog(self))
+        Self::catalog(self)
     }
 
     fn next_id(&self) -> CallId {
@@ -258,6 +258,7 @@ fn inbound(kind: AskKind, body: bytes::Bytes, peek: Peek, tenant: TenantId, hint
         class: hinted.class,
         tenant,
         session: hinted.session.or(peek.session),
+        prefix: Arc::default(),
         hints: hinted.hints,
         needs: peek.needs,
         max_tokens: peek.max_tokens,

@@ -33,7 +33,8 @@ fn card<'a>(catalog: &Catalog, model: &Model, id: &'a str) -> Card<'a> {
 pub(super) fn list(catalog: &Catalog) -> Bytes {
     let names =
         |model: &'_ Model| -> Vec<_> { [&model.name].into_iter().chain(&model.aliases).cloned().collect() };
-    let named: Vec<_> = catalog.models.iter().map(|model| (model, names(model))).collect();
+    let mut named: Vec<_> = catalog.live_models().map(|model| (model, names(model))).collect();
+    named.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     let data =
         named.iter().flat_map(|(model, names)| names.iter().map(|name| card(catalog, model, name))).collect();
     write(&List { object: "list", data })
@@ -46,7 +47,7 @@ pub(super) fn one(catalog: &Catalog, id: &str) -> Result<Bytes, Refusal> {
         Some(found) => Ok(write(&card(catalog, catalog.model(found), &name))),
         None => Err(Refusal::ModelNotFound {
             model: shown(&name),
-            nearest: nearest(&name, catalog.models.iter().map(|m| &*m.name)).map(str::to_owned),
+            nearest: nearest(&name, catalog.live_models().map(|m| &*m.name)).map(str::to_owned),
         }),
     }
 }

@@ -37,6 +37,12 @@ fn every_refusal_has_the_codes_of_the_contract() {
             Code::Unavailable,
             "no_pool",
         ),
+        (
+            Refusal::NoPool { message: said(), retry_after: secs(0), permanent: true },
+            400,
+            Code::InvalidArgument,
+            "no_pool",
+        ),
         (Refusal::Draining, 503, Code::Unavailable, "draining"),
         (Refusal::DeadlineExceeded { message: said() }, 504, Code::DeadlineExceeded, "deadline_exceeded"),
         (Refusal::Internal { message: said() }, 500, Code::Internal, "internal_error"),
@@ -129,7 +135,7 @@ fn a_clients_mistake_keeps_the_providers_words() {
 }
 
 #[test]
-fn what_a_provider_says_about_our_key_or_money_stays_here() {
+fn p06_what_a_provider_says_about_our_key_or_money_stays_here() {
     for kind in [FailureKind::Credentials, FailureKind::QuotaExhausted] {
         let mut failure = Failure::new(kind, "sk-canary is wrong");
         failure.detail =
@@ -139,7 +145,7 @@ fn what_a_provider_says_about_our_key_or_money_stays_here() {
 }
 
 #[test]
-fn a_model_name_is_shown_escaped_and_bounded() {
+fn s21_a_model_name_is_shown_escaped_and_bounded() {
     let model = format!("gpt\r\nx-evil: 1\u{1b}[31m{}", "x".repeat(1 << 20));
     let wire = wire(&Refusal::ModelNotFound { model, nearest: Some("gpt-4o".to_owned()) });
     assert!(wire.message.len() < 300, "{}", wire.message);

@@ -35,7 +35,7 @@ fn an_endpoint_that_comes_back_while_it_leaves_keeps_its_state() {
 }
 
 #[test]
-fn time_to_first_token_is_learned_and_moves_the_traffic() {
+fn b06_time_to_first_token_is_learned_and_moves_the_traffic() {
     let mut w = World::new(catalog(), 1);
     for i in 0..100 {
         w.serve(OWN, 6.0, f64::from(i) * 0.1);
@@ -141,7 +141,7 @@ fn output_length_is_learned_by_model_and_class() {
 }
 
 #[test]
-fn sessions_are_bounded_and_forget_the_longest_unused() {
+fn o13_sessions_are_bounded_and_forget_the_longest_unused() {
     let mut s = Sessions::new(Duration::from_secs(300));
     let warm = Warm { pool: OWN, endpoint: EndpointId(1), prefix_tokens: 10 };
     for i in 0..200_000u64 {

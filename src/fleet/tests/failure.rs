@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_hung_pool_is_out_after_three_first_token_timeouts() {
+fn b04_a_hung_pool_is_out_after_three_first_token_timeouts() {
     let mut w = World::new(catalog(), 1);
     for i in 0..3 {
         let facts = w.facts(0.0);
@@ -60,7 +60,7 @@ fn deadlines_that_leave_no_time_for_a_whole_answer_eject_nobody() {
 }
 
 #[test]
-fn an_ejection_is_about_one_model_only() {
+fn b07_an_ejection_is_about_one_model_only() {
     let mut w = World::new(catalog(), 1);
     for _ in 0..5 {
         w.fail(OWN, FailureKind::ServerError, 1.0);
@@ -72,7 +72,7 @@ fn an_ejection_is_about_one_model_only() {
 }
 
 #[test]
-fn a_refused_connection_takes_the_endpoint_and_leaves_the_pool() {
+fn n10_a_refused_connection_takes_the_endpoint_and_leaves_the_pool() {
     let mut w = World::new(catalog(), 3);
     let mut down = None;
     let mut told = Vec::new();
@@ -125,7 +125,7 @@ fn a_dead_pool_of_many_endpoints_is_found_out_by_three_calls() {
 }
 
 #[test]
-fn callers_mistakes_and_limits_are_no_illness() {
+fn p07_callers_mistakes_and_limits_are_no_illness() {
     let mut w = World::new(catalog(), 1);
     for kind in [FailureKind::BadRequest, FailureKind::ContentFilter, FailureKind::ContextTooLong] {
         for _ in 0..50 {
@@ -137,7 +137,7 @@ fn callers_mistakes_and_limits_are_no_illness() {
 }
 
 #[test]
-fn probation_is_one_call_then_slow_start() {
+fn b10_probation_is_one_call_then_slow_start() {
     let mut w = World::new(catalog(), 1);
     for _ in 0..5 {
         w.fail(OWN, FailureKind::ServerError, 0.0);
@@ -168,7 +168,7 @@ fn a_pool_with_long_answers_is_back_with_the_first_word_of_its_probe() {
     let mut probe = w.start(&facts, 6.5);
     let waiting = w.facts(6.5);
     assert!(matches!(w.decide(&waiting, &[], 6.5), Decision::Wait { .. }));
-    w.fleet.join(&waiting, 1000.0);
+    w.fleet.join(&waiting, PLACE);
     assert_eq!(w.fleet.call_up(), None);
     assert_eq!(tos(&w.fleet.first_token(&facts, &mut probe, at(6.8))), ["slow_start"]);
     assert_eq!(w.fleet.call_up(), Some(waiting.id), "those that wait hear of it");
@@ -229,7 +229,7 @@ fn with_nobody_else_calls_wait_for_the_probe_and_hear_of_its_end() {
         matches!(w.decide(&waiting, &[], 8.5), Decision::Shed(Refusal::NoPool { .. })),
         "one probe, always"
     );
-    w.fleet.join(&waiting, 1000.0);
+    w.fleet.join(&waiting, PLACE);
     assert_eq!(w.fleet.call_up(), None);
     assert_eq!(w.end(&facts, probe, AttemptEnd::Cancelled, 9.0), []);
     assert_eq!(w.fleet.call_up(), Some(waiting.id));
@@ -251,7 +251,7 @@ fn slow_start_does_not_refuse_when_there_is_nobody_else() {
 fn a_drained_pool_gets_nothing_until_it_is_resumed() {
     let mut w = World::new(catalog(), 1);
     let waiting = w.facts(0.0);
-    w.fleet.join(&waiting, 1000.0);
+    w.fleet.join(&waiting, PLACE);
     assert_eq!(tos(&w.fleet.drain(OWN, at(0.0))), ["drained"]);
     assert_eq!(w.fleet.drain(OWN, at(0.0)), []);
     for _ in 0..50 {
@@ -280,7 +280,7 @@ fn what_is_told_of_a_drain_begins_with_how_the_pool_was() {
 }
 
 #[test]
-fn credentials_quota_and_missing_models_disable_and_say_so() {
+fn p09_credentials_quota_and_missing_models_disable_and_say_so() {
     for kind in [FailureKind::Credentials, FailureKind::QuotaExhausted, FailureKind::ModelMissing] {
         let mut w = World::new(catalog(), 1);
         let told = w.fail(OWN, kind, 0.0);
@@ -294,7 +294,7 @@ fn credentials_quota_and_missing_models_disable_and_say_so() {
 }
 
 #[test]
-fn when_all_are_ejected_a_few_interactive_calls_still_try_and_background_waits() {
+fn b12_when_all_are_ejected_a_few_interactive_calls_still_try_and_background_waits() {
     let mut w = World::new(catalog(), 1);
     for p in [OWN, CHEAP, DEAR] {
         for _ in 0..5 {
@@ -325,7 +325,7 @@ fn when_all_are_ejected_a_few_interactive_calls_still_try_and_background_waits()
 }
 
 #[test]
-fn a_retry_goes_to_another_failure_domain_then_another_pool_then_another_endpoint() {
+fn b13_a_retry_goes_to_another_failure_domain_then_another_pool_then_another_endpoint() {
     let mut c = catalog();
     c.pools[1].failure_domain = "own".into();
     let mut w = World::new(c, 2);
@@ -375,7 +375,7 @@ fn three_attempts_and_no_more() {
 }
 
 #[test]
-fn a_call_that_loses_connections_is_stopped_at_the_second() {
+fn b17_a_call_that_loses_connections_is_stopped_at_the_second() {
     let mut w = World::new(catalog(), 4);
     let facts = w.facts(0.0);
     let d = w.go(&facts, 0.0);
@@ -385,7 +385,7 @@ fn a_call_that_loses_connections_is_stopped_at_the_second() {
 }
 
 #[test]
-fn a_prompt_that_was_too_long_goes_only_to_a_larger_context() {
+fn p07_a_prompt_that_was_too_long_goes_only_to_a_larger_context() {
     let mut c = catalog();
     c.offers[4].context_window = Some(1_000_000);
     let mut w = World::new(c, 2);
@@ -420,7 +420,7 @@ fn what_one_pool_has_no_words_for_is_asked_of_another_and_held_against_nobody() 
 }
 
 #[test]
-fn the_retry_budget_bounds_retries_and_spares_what_was_not_worked_on() {
+fn o02_the_retry_budget_bounds_retries_and_spares_what_was_not_worked_on() {
     let mut w = World::new(catalog(), 4);
     let facts = w.facts(0.0);
     let d = w.go(&facts, 0.0);
@@ -464,7 +464,7 @@ fn a_clients_own_retry_is_charged_but_served() {
 }
 
 #[test]
-fn a_client_that_repeats_itself_spends_no_budget_but_its_own() {
+fn o02_a_client_that_repeats_itself_spends_no_budget_but_its_own() {
     let mut c = catalog();
     c.tenants.push(Tenant { name: "loud".into() });
     let mut w = World::new(c, 2);
@@ -555,4 +555,45 @@ fn a_pool_that_comes_back_in_part_is_back() {
         told.iter().any(|t| t.offer.is_some() && t.to == "slow_start"),
         "still out after half a minute: {told:?}"
     );
+}
+
+#[test]
+fn b08_p10_where_only_long_prompts_fail_they_go_elsewhere_and_short_ones_stay() {
+    for kind in [FailureKind::Disconnected, FailureKind::ServerError, FailureKind::RequestTooLarge] {
+        let mut w = World::new(catalog(), 1);
+        let long = |w: &mut World, now| CallFacts { input_tokens: 70_000, ..w.facts(now) };
+        let mut told = Vec::new();
+        for i in 0..3 {
+            let now = f64::from(i);
+            let facts = long(&mut w, now);
+            let t = w.start_at(&facts, OWN, now);
+            told.extend(w.end(&facts, t, failed(kind), now + 0.1));
+            told.extend(w.serve(OWN, 0.1, now + 0.2));
+            w.serve(OWN, 0.1, now + 0.3);
+        }
+        assert_eq!(tos(&told), ["size_limited"], "{kind:?}");
+        assert!(told[0].reason.contains("70000 tokens"), "{}", told[0].reason);
+        let (facts, short) = (long(&mut w, 4.0), w.facts(4.0));
+        assert_ne!(w.go(&facts, 4.0).pool, OWN);
+        assert_eq!(w.go(&short, 4.0).pool, OWN);
+        // Where there is nobody else it is still tried, and that tells nothing new about its health.
+        for _ in 0..20 {
+            let t = w.start_at(&facts, OWN, 5.0);
+            assert_eq!(w.end(&facts, t, failed(kind), 5.1), []);
+        }
+        assert_eq!(w.fleet.status(at(5.2)).pools[0].offers[0].state, "healthy");
+        // And it is found out when it is over.
+        let later = long(&mut w, 400.0);
+        assert_eq!(w.go(&later, 400.0).pool, OWN);
+    }
+}
+
+#[test]
+fn p04_where_the_money_is_gone_no_model_of_that_pool_is_asked() {
+    let mut w = World::new(catalog(), 1);
+    let told = w.fail(CHEAP, FailureKind::QuotaExhausted, 0.0);
+    assert_eq!((tos(&told), told[0].offer), (vec!["disabled"], None), "told once, of the pool");
+    let states: Vec<_> = w.fleet.status(at(0.1)).pools[1].offers.iter().map(|o| o.state).collect();
+    assert_eq!(states, ["disabled", "disabled"], "both models are on the same account");
+    assert_eq!(tos(&w.fail(DEAR, FailureKind::ModelMissing, 0.2)), ["disabled"], "one model is no account");
 }

@@ -93,7 +93,7 @@ fn the_last_of_what_a_provider_has_left_is_for_those_who_gain_most_by_it() {
 }
 
 #[test]
-fn a_quota_that_the_provider_calls_used_up_is_empty_until_its_window_ends_or_an_operator_resumes() {
+fn p04_a_quota_that_the_provider_calls_used_up_is_empty_until_its_window_ends_or_an_operator_resumes() {
     let mut c = cheap_only();
     let every = Duration::from_secs(18_000);
     c.pools[CHEAP.index()].grants.quota = Some(Quota { tokens: 1_000_000, every, anchor: at(0.0).wall });

@@ -32,7 +32,7 @@ fn minutes(seconds: u32) -> (Vec<u32>, Vec<u32>, u32) {
 }
 
 #[test]
-fn what_a_provider_may_not_take_yet_overflows_to_the_next_without_a_swing() {
+fn p29_what_a_provider_may_not_take_yet_overflows_to_the_next_without_a_swing() {
     let (cheap, dear, lost) = minutes(3600);
     assert_eq!(lost, 0);
     assert!(cheap[5] < 120 && dear[5] > 60, "{cheap:?}");

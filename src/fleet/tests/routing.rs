@@ -50,7 +50,7 @@ fn a_pools_own_limit_makes_it_scarce_too() {
 }
 
 #[test]
-fn background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
+fn o05_background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
     let mut w = World::new(catalog(), 1);
     let mut left = None;
     for i in 0..64 {
@@ -71,7 +71,7 @@ fn background_leaves_scarce_capacity_to_those_who_pay_for_lateness() {
 }
 
 #[test]
-fn every_exclusion_has_its_name() {
+fn p30_every_exclusion_has_its_name() {
     let mut c = catalog();
     c.offers[0].context_window = Some(500);
     c.offers[2].capabilities = Capabilities::CHAT;
@@ -99,6 +99,25 @@ fn every_exclusion_has_its_name() {
         "no pool for large: own: needs 900 tokens, the context holds 500; cheap: cannot do tools; \
          dear: not in the regions asked for"
     );
+}
+
+#[test]
+fn n17_a_pool_far_away_is_used_where_the_target_allows_it_and_its_tries_have_their_time() {
+    let mut c = catalog();
+    c.pools[0].rtt_prior = Duration::from_secs(3);
+    c.classes[1].finish_target = Some(Duration::from_secs(900));
+    let mut w = World::new(c, 1);
+    let interactive = w.facts(0.0);
+    assert_ne!(w.go(&interactive, 0.0).pool, OWN, "a first token is due within a second");
+    let background = CallFacts { class: BACKGROUND, deadline: at(900.0).mono, ..w.facts(0.0) };
+    let far = w.go(&background, 0.0);
+    assert_eq!(far.pool, OWN);
+    assert!(far.expected_ttft > Duration::from_secs(3) && far.ttft_limit > 2 * far.expected_ttft, "{far:?}");
+    let mut c = catalog();
+    c.pools[0].rtt_prior = Duration::from_millis(200);
+    let mut w = World::new(c, 1);
+    let interactive = w.facts(0.0);
+    assert_eq!(w.go(&interactive, 0.0).pool, OWN);
 }
 
 #[test]

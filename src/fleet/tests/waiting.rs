@@ -5,7 +5,7 @@ fn limited(after: Option<u64>) -> AttemptEnd {
 }
 
 #[test]
-fn a_limited_pool_is_left_alone_for_as_long_as_it_asked() {
+fn p01_a_limited_pool_is_left_alone_for_as_long_as_it_asked() {
     let mut w = World::new(catalog(), 1);
     let facts = w.facts(0.0);
     let t = w.start(&facts, 0.0);
@@ -39,7 +39,7 @@ fn interactive_calls_wait_for_a_short_cooldown_only() {
 }
 
 #[test]
-fn a_limited_call_may_go_back_to_the_only_pool_after_its_cooldown() {
+fn p01_a_limited_call_may_go_back_to_the_only_pool_after_its_cooldown() {
     let mut w = World::alone(1);
     let facts = w.facts(0.0);
     let t = w.start(&facts, 0.0);
@@ -60,11 +60,90 @@ fn a_full_pool_is_waited_for_and_the_freed_place_is_told() {
     let Decision::Wait { until, .. } = w.decide(&facts, &[], 0.5) else { panic!() };
     assert_eq!(until, at(2.0).mono);
     assert!(matches!(w.decide(&facts, &[], 2.0), Decision::Shed(Refusal::Overloaded { .. })));
-    w.fleet.join(&facts, 1000.0);
+    assert!(w.fleet.join(&facts, PLACE));
     assert_eq!(w.fleet.call_up(), None);
     w.end(&facts, t, ok(10, 10), 1.0);
     assert_eq!(w.fleet.call_up(), Some(facts.id));
     assert_eq!(w.go(&facts, 1.0).pool, OWN);
+}
+
+#[test]
+fn own_capacity_that_turned_calls_away_gets_no_more_than_it_held() {
+    let mut w = World::alone(1);
+    let mut tickets = Vec::new();
+    for _ in 0..200 {
+        let facts = w.facts(0.0);
+        let ticket = w.start(&facts, 0.0);
+        tickets.push((facts, ticket));
+    }
+    let full = AttemptEnd::Failed { kind: FailureKind::Overloaded, retry_after: None };
+    for (facts, ticket) in tickets.drain(100..) {
+        w.end(&facts, ticket, full, 0.0);
+    }
+    let status = w.fleet.status(at(0.1));
+    assert_eq!(status.pools[0].in_flight, 100);
+    let facts = CallFacts { class: BACKGROUND, ..w.facts(20.0) };
+    let Decision::Wait { reason, .. } = w.decide(&facts, &[], 20.0) else { panic!("it is full") };
+    assert!(reason.starts_with("own:"), "{reason}");
+    let (first, ticket) = tickets.pop().unwrap();
+    w.end(&first, ticket, ok(10, 10), 20.0);
+    assert_eq!(w.go(&facts, 20.0).pool, OWN, "and goes as soon as one has left");
+}
+
+#[test]
+fn what_a_provider_has_too_much_of_is_not_counted_as_ours() {
+    let mut w = World::new(catalog(), 1);
+    for _ in 0..3 {
+        let facts = w.facts(0.0);
+        let ticket = w.start_at(&facts, DEAR, 0.0);
+        w.end(&facts, ticket, AttemptEnd::Failed { kind: FailureKind::Overloaded, retry_after: None }, 0.0);
+    }
+    assert_eq!(w.fleet.pools[DEAR.index()].in_flight.limit(), None);
+}
+
+#[test]
+fn when_all_the_room_to_wait_for_a_price_is_taken_the_next_goes_at_the_price_of_now() {
+    let mut w = World::with(catalog(), Settings { deferred_max: 1, ..Settings::default() }, 1);
+    // Own capacity that is all taken is worth more than a first bid.
+    for _ in 0..80 {
+        let facts = w.facts(0.0);
+        let _under_way = w.start_at(&facts, OWN, 0.0);
+    }
+    let facts = CallFacts { class: BACKGROUND, deadline: at(900.0).mono, ..w.facts(0.0) };
+    assert!(matches!(w.decide(&facts, &[], 0.0), Decision::Wait { turn: Turn::Alone, .. }));
+    w.fleet.defer();
+    let next = CallFacts { id: CallId(999), ..facts.clone() };
+    let (decision, record) = w.fleet.decide_on_record(&next, &[], at(0.0), &mut w.rng);
+    assert!(matches!(decision, Decision::Dispatch(_)), "{decision:?}");
+    let again = crate::policy::record::replay(&record, &crate::policy::record::WhatIf::default()).unwrap();
+    assert_eq!(again.outcome.word(), record.outcome.word(), "and its record says why");
+    w.fleet.undefer();
+    assert!(matches!(w.decide(&next, &[], 0.0), Decision::Wait { turn: Turn::Alone, .. }));
+}
+
+#[test]
+fn a_call_that_may_wait_outwaits_a_spent_retry_budget() {
+    let mut w = World::new(catalog(), 1);
+    let facts = CallFacts { class: BACKGROUND, ..w.facts(0.0) };
+    let ticket = w.start_at(&facts, OWN, 0.0);
+    let past = [tried(&ticket.dispatch, FailureKind::Overloaded, false)];
+    w.end(&facts, ticket, failed(FailureKind::Overloaded), 0.0);
+    let mut waits = None;
+    for _ in 0..50 {
+        match w.decide(&facts, &past, 0.0) {
+            Decision::Dispatch(_) => {}
+            other => {
+                waits = Some(other);
+                break;
+            }
+        }
+    }
+    let Some(Decision::Wait { until, reason, turn: Turn::Alone }) = waits else { panic!("{waits:?}") };
+    assert!(reason.contains("retry budget"), "{reason}");
+    assert!(until > at(0.0).mono);
+    let interactive = CallFacts { class: INTERACTIVE, ..facts.clone() };
+    assert!(matches!(w.decide(&interactive, &past, 0.0), Decision::Shed(Refusal::Overloaded { .. })));
+    assert!(matches!(w.decide(&facts, &past, 30.0), Decision::Dispatch(_)));
 }
 
 #[test]
@@ -93,7 +172,7 @@ fn a_pool_out_of_contact_is_waited_for_by_those_who_may() {
 }
 
 #[test]
-fn what_cannot_be_in_time_is_not_sent() {
+fn o08_what_cannot_be_in_time_is_not_sent() {
     let mut w = World::new(catalog(), 1);
     let mut facts = w.facts(0.0);
     facts.deadline = at(0.01).mono;

@@ -98,6 +98,9 @@ pub struct Asked {
     pub session: bool,
     /// The client said that it is a retry of its own.
     pub client_retry: bool,
+    /// So many waited for better prices that it could not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_room_to_wait: bool,
     /// When it came.
     pub arrived_ns: Instant,
     /// When this was decided.
@@ -309,6 +312,11 @@ impl ClassNumbers {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_false(said: &bool) -> bool {
+    !said
+}
+
 impl Asked {
     /// Of that call, of which `each` output tokens a choice are expected.
     pub fn of(facts: &CallFacts, each: f64, now: Instant) -> Self {
@@ -321,6 +329,7 @@ impl Asked {
             stream: facts.stream,
             session: facts.session.is_some(),
             client_retry: facts.client_retry,
+            no_room_to_wait: false,
             arrived_ns: facts.arrived,
             now_ns: now,
             deadline_ns: facts.deadline,

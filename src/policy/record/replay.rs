@@ -156,7 +156,7 @@ fn going(
     call: &CallView<'_>,
 ) -> Option<Outcome> {
     let rules = &record.rules;
-    if rules.policy == Policy::Price && record.tried.is_empty() {
+    if rules.policy == Policy::Price && record.tried.is_empty() && !record.asked.no_room_to_wait {
         let best = &candidates[chosen.best];
         // Where no lot was drawn none is needed to know whether, only until when.
         let lot = record.lots.wait.unwrap_or(0.5);

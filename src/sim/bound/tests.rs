@@ -80,6 +80,7 @@ fn arrival(at_s: f64, input: u32, output: u32) -> Arrival {
         class: ClassId(0),
         input,
         output,
+        stream: true,
         client: 0,
         session: None,
         prefix: [].into(),

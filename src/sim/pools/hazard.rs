@@ -166,8 +166,10 @@ impl Pools {
     ) {
         match breaks {
             Break::Truncate(_) => {
-                let failure = Failure::new(FailureKind::Truncated, "cut off");
-                self.cut(id, at, tokens, failure, due);
+                let stream = self.flights[id.0 as usize].as_ref().is_some_and(|f| f.ask.stream);
+                // Half a body says that it is half; a stream that stops may have been one that ended.
+                let kind = if stream { FailureKind::Truncated } else { FailureKind::Disconnected };
+                self.cut(id, at, tokens, Failure::new(kind, "cut off"), due);
             }
             Break::Stall(_) => {
                 self.last_words(id, at, tokens, due);

@@ -96,7 +96,11 @@ impl Pools {
             seed,
         };
         flight.breaks = breaks;
-        flight.contact_ends = passage.contact_ends;
+        self.let_in += 1;
+        flight.let_in = self.let_in;
+        let delay = pool.gate.door().delay;
+        let lost = passage.contact_ends.into_iter().flat_map(|at| [at, at + delay]);
+        due.extend(lost.map(|at| (at, Due::OutOfReach(id, self.let_in))));
         let station = &mut pool.stations[endpoint];
         let broken_at_once = breaks.filter(|b| limit(*b, output) == 0);
         let job = match station.engine.submit(job, now.mono) {

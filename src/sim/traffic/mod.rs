@@ -55,8 +55,10 @@ pub struct Arrival {
     pub class: ClassId,
     /// Prompt, in tokens; at least 1.
     pub input: u32,
-    /// Answer, in tokens; at least 1. The router does not know it.
+    /// Answer, in tokens; at least 1, and nothing where vectors are the answer. The router does not know it.
     pub output: u32,
+    /// The answer is to come as a stream, and not whole.
+    pub stream: bool,
     /// Who asks, as the trace numbers its clients; 0 where it does not say.
     pub client: u32,
     /// The conversation it belongs to, where there is one.

@@ -129,6 +129,7 @@ impl<'a> Sheet<'a> {
             class,
             input: row.input,
             output: row.output,
+            stream: true,
             client: row.client,
             session: row.session,
             prefix: row.prefix.unwrap_or_else(|| Arc::clone(&self.alone)),

@@ -40,6 +40,7 @@ fn catalog() -> Catalog {
         classes: vec![class],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     }
 }
 

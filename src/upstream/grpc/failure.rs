@@ -46,6 +46,8 @@ fn classify(code: Code, reason: Option<&str>) -> (FailureKind, bool) {
     match (code, reason) {
         // Refused before any attempt over there.
         (_, Some("OVERLOADED" | "NO_POOL" | "DRAINING")) => (Kind::Overloaded, true),
+        // Its pools cannot serve this request; ours may.
+        (_, Some("NO_POOL_FITS")) => (Kind::Unsupported, true),
         (_, Some("RATE_LIMITED")) => (Kind::RateLimited, true),
         (_, Some("REQUEST_TOO_LARGE")) => (Kind::RequestTooLarge, true),
         (_, Some("UPSTREAM_OVERLOADED")) => (Kind::Overloaded, false),
@@ -147,6 +149,7 @@ mod tests {
             (Code::Unavailable, "DRAINING", FailureKind::Overloaded, true),
             (Code::Unavailable, "STREAM_INTERRUPTED", FailureKind::Disconnected, false),
             (Code::Unavailable, "UPSTREAM_CREDENTIALS", FailureKind::ServerError, false),
+            (Code::InvalidArgument, "NO_POOL_FITS", FailureKind::Unsupported, true),
             (Code::ResourceExhausted, "RATE_LIMITED", FailureKind::RateLimited, true),
             (Code::ResourceExhausted, "REQUEST_TOO_LARGE", FailureKind::RequestTooLarge, true),
             (Code::InvalidArgument, "CONTEXT_TOO_LONG", FailureKind::ContextTooLong, false),

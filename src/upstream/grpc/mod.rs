@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tonic::Request;
 use tonic::metadata::{AsciiMetadataValue, MetadataKey};
 
-use super::{Attempt, Onward, Reply, Upstream, Whole, WholeBody};
+use super::{Attempt, Onward, Reply, Upstream, Whole, WholeBody, same_key};
 use crate::dialect::FieldError;
 use crate::dialect::gridtie::answer::{decode_embedded, decode_generated};
 use crate::dialect::gridtie::request::{Encoded, encode};
@@ -48,6 +48,26 @@ pub struct Settings {
     pub max_connections: usize,
     /// The largest message taken, in bytes.
     pub max_message: usize,
+}
+
+/// Keys are compared too, and shown by nothing.
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        let open = |s: &Self| {
+            // Whole, so that a new setting is not forgotten here.
+            let Self {
+                key: _,
+                ca_pem,
+                connect_timeout,
+                handshake_timeout,
+                allow_private,
+                max_connections,
+                max_message,
+            } = s.clone();
+            (ca_pem, connect_timeout, handshake_timeout, allow_private, max_connections, max_message)
+        };
+        same_key(self.key.as_ref(), other.key.as_ref()) && open(self) == open(other)
+    }
 }
 
 /// Connections that may refuse a call before that is the call's failure.

@@ -251,7 +251,7 @@ async fn class_and_session_and_a_clients_own_retry_go_along_and_nothing_is_made_
 }
 
 #[tokio::test]
-async fn a_stream_is_whole_only_with_its_end() {
+async fn n14_a_stream_is_whole_only_with_its_end() {
     let fake = Fake::new();
     let (port, _stop) = serve(&fake, Server::builder(), 0).await;
     let gridtie = upstream(&Settings::default());
@@ -302,7 +302,7 @@ async fn nobody_there_is_a_connect_failure_that_cost_nothing() {
 }
 
 #[tokio::test]
-async fn forbidden_addresses_are_not_dialled() {
+async fn s13_forbidden_addresses_are_not_dialled() {
     for host in ["169.254.169.254", "168.63.129.16", "100.100.100.200", "[64:ff9b::a9fe:a9fe]"] {
         let metadata = Arc::new(Address { origin: format!("http://{host}").into(), socket: None });
         let failure = upstream(&Settings::default()).call(attempt(false, &metadata)).await.unwrap_err();
@@ -325,7 +325,7 @@ impl Drop for Tell {
 }
 
 #[tokio::test]
-async fn dropping_the_pieces_cancels_at_the_other_end() {
+async fn o10_dropping_the_pieces_cancels_at_the_other_end() {
     let (tell, told) = oneshot::channel();
     let tell = Mutex::new(Some(Tell(Some(tell))));
     let fake = Fake::new().telling(move || {
@@ -400,7 +400,7 @@ async fn calls_beyond_all_places_wait_for_one() {
 }
 
 #[tokio::test]
-async fn a_peer_that_allows_one_stream_gets_more_connections() {
+async fn n16_a_peer_that_allows_one_stream_gets_more_connections() {
     let (fake, open) = gated();
     let server = Server::builder().max_concurrent_streams(1);
     let (port, _stop) = serve(&fake, server, 0).await;
@@ -425,7 +425,7 @@ async fn a_peer_that_allows_one_stream_gets_more_connections() {
 }
 
 #[tokio::test]
-async fn a_goaway_lets_streams_finish_and_sends_new_calls_to_a_fresh_connection() {
+async fn n13_a_goaway_lets_streams_finish_and_sends_new_calls_to_a_fresh_connection() {
     let (fake, open) = gated();
     let (gate, first) = (fake.whole.clone(), Arc::new(std::sync::atomic::AtomicBool::new(true)));
     let fake = fake.saying(move || match first.swap(false, std::sync::atomic::Ordering::Relaxed) {
@@ -478,8 +478,45 @@ async fn resetting(reason: h2::Reason, after_head: bool) -> u16 {
     port
 }
 
+/// Answers each call with a head and one event, and then resets it.
+async fn reset_within(socket: tokio::net::TcpStream) {
+    let mut connection = h2::server::handshake(socket).await.unwrap();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let mut body = respond.send_response(head, false).unwrap();
+        let event = said(&["a"], false).remove(1).unwrap();
+        let message = prost::Message::encode_to_vec(&event);
+        let frame = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+        body.send_data(Bytes::from(frame), false).unwrap();
+        tokio::spawn(async move {
+            // What is queued is dropped with a reset, so it must be out before.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            body.send_reset(h2::Reason::INTERNAL_ERROR);
+        });
+    }
+}
+
 #[tokio::test]
-async fn a_refused_stream_was_not_worked_on_and_a_reset_one_may_have_been() {
+async fn n14_a_reset_within_the_data_is_no_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(reset_within(socket));
+        }
+    });
+    let reply = upstream(&Settings::default()).call(attempt(true, &plain(port))).await;
+    let failure = match reply {
+        Ok(reply) => collect(reply).await.pop().unwrap().unwrap_err(),
+        Err(failure) => failure,
+    };
+    assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Disconnected, false), "{failure:?}");
+}
+
+#[tokio::test]
+async fn n15_a_refused_stream_was_not_worked_on_and_a_reset_one_may_have_been() {
     let gridtie = upstream(&Settings::default());
     let refused = resetting(h2::Reason::REFUSED_STREAM, false).await;
     let failure = gridtie.call(attempt(false, &plain(refused))).await.unwrap_err();
@@ -509,7 +546,7 @@ async fn a_private_authority_is_trusted_only_where_it_is_named() {
 }
 
 #[tokio::test]
-async fn many_unread_streams_harm_nobody_on_the_same_connection() {
+async fn o07_many_unread_streams_harm_nobody_on_the_same_connection() {
     /// Small frames: what h2 keeps a budget for.
     const TOKENS: usize = 1_000;
     let tokens = vec!["twenty bytes of text"; TOKENS];

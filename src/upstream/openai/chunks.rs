@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn data_are_the_same_wherever_the_reads_are_cut() {
+    fn n07_data_are_the_same_wherever_the_reads_are_cut() {
         let body = b"5\r\nhello\r\n00b ;x=\"y\"\r\n, you there\r\nA\r\n0123456789\r\n0\r\nx-cost: 1\r\ny: 2\r\n\r\nHTTP";
         for size in 1..=body.len() {
             let (data, used, ended) = read(body, size).unwrap();

@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_no_upstream_may_be_is_not_dialled_whatever_name_led_there() {
+    async fn s13_what_no_upstream_may_be_is_not_dialled_whatever_name_led_there() {
         let dial = Dial::new(&Settings { allow_private: true, ..Settings::default() }).unwrap();
         for ip in ["169.254.169.254", "::ffff:169.254.169.254", "168.63.129.16", "fd20:ce::254", "240.0.0.1"]
         {

@@ -26,7 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::connect::Dial;
 use self::exchange::{Lost, Response, exchange};
 use self::pool::Pool;
-use super::{Attempt, Dropped, Reply, Upstream};
+use super::{Attempt, Dropped, Reply, Upstream, same_key};
 use crate::domain::{Address, Duration, EngineLoad, Failure, FailureKind};
 
 /// What an operator may set for the connections to one pool.
@@ -80,6 +80,35 @@ impl Default for Settings {
             // reconnect, which is cheaper than a handshake for every call.
             idle_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+/// Keys are compared too, and shown by nothing.
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        // All but the key, which cannot be compared as it is.
+        let open = |s: &Self| {
+            // Whole, so that a new setting is not forgotten here.
+            let Self {
+                flavour,
+                base_path,
+                metrics,
+                key: _,
+                auth,
+                ask_usage,
+                connect_timeout,
+                handshake_timeout,
+                ca_pem,
+                proxy,
+                allow_private,
+                idle_connections,
+                idle_timeout,
+            } = s.clone();
+            let way = (flavour, base_path, metrics, auth, ask_usage, ca_pem, proxy);
+            let times = (connect_timeout, handshake_timeout, idle_timeout);
+            (way, times, allow_private, idle_connections)
+        };
+        same_key(self.key.as_ref(), other.key.as_ref()) && open(self) == open(other)
     }
 }
 

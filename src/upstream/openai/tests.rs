@@ -110,7 +110,7 @@ fn mine(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_stream_is_relayed_and_only_our_headers_go_out() {
+async fn p24_a_stream_is_relayed_and_only_our_headers_go_out() {
     let body = [TEXT, STOP, USAGE, END].concat();
     let fake = Fake::new(vec![answer("200 OK", SSE, &body)]).await;
     let pieces = stream_of(&settings(), attempt(&fake.origin(), true)).await;
@@ -189,7 +189,7 @@ async fn a_refused_connection_is_unprocessed() {
 }
 
 #[tokio::test]
-async fn forbidden_addresses_are_refused_where_they_are_dialled() {
+async fn s13_forbidden_addresses_are_refused_where_they_are_dialled() {
     let fake = Fake::new(vec![]).await;
     let public_only = Settings { allow_private: false, ..settings() };
     let failure = call(&public_only, attempt(&fake.origin(), true)).await.unwrap_err();
@@ -212,7 +212,7 @@ async fn what_is_not_an_address_is_a_connect_failure() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_told_from_a_stream_that_ends_early() {
+async fn n06_a_connection_that_breaks_is_told_from_a_stream_that_ends_early() {
     let chunk = |text: &str| send(&format!("{:x}\r\n{text}\r\n", text.len()));
     let chunked = send(&format!("HTTP/1.1 200 OK\r\n{SSE}transfer-encoding: chunked\r\n\r\n"));
     for (acts, kind) in [
@@ -233,7 +233,7 @@ async fn a_connection_that_breaks_is_told_from_a_stream_that_ends_early() {
 }
 
 #[tokio::test]
-async fn events_that_are_kept_back_are_counted() {
+async fn p28_events_that_are_kept_back_are_counted() {
     let fake = Fake::new(vec![open(), send(&[TEXT, "data: {nonsense\n\n", STOP, TEXT, END].concat())]).await;
     let openai = OpenAi::new(&settings()).unwrap();
     let Ok(Reply::Stream(pieces)) = openai.call(attempt(&fake.origin(), true)).await else {
@@ -251,7 +251,7 @@ async fn content_before_a_break_is_handed_on_first() {
 }
 
 #[tokio::test]
-async fn answers_of_the_wrong_kind_never_pass() {
+async fn p11_p12_answers_of_the_wrong_kind_never_pass() {
     let html = "content-type: text/html\r\n";
     let gzip = format!("{JSON}content-encoding: gzip\r\n");
     let smuggled = format!("{JSON}transfer-encoding: chunked\r\n");
@@ -304,7 +304,7 @@ async fn errors_carry_their_class_their_wait_and_a_clients_mistake_its_words() {
 }
 
 #[tokio::test]
-async fn interim_responses_are_skipped() {
+async fn p26_interim_responses_are_skipped() {
     let body = [TEXT, STOP, END].concat();
     let early = send("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n");
     let fake = Fake::new(vec![early, answer("200 OK", SSE, &body)]).await;
@@ -313,7 +313,7 @@ async fn interim_responses_are_skipped() {
 }
 
 #[tokio::test]
-async fn a_whole_stream_without_done_is_ended_for_it_even_if_the_connection_stays_open() {
+async fn p17_a_whole_stream_without_done_is_ended_for_it_even_if_the_connection_stays_open() {
     for last in [Act::Hold, send(": ka\n\n")] {
         let fake = Fake::new(vec![open(), send(TEXT), send(STOP), send(USAGE), last, Act::Hold]).await;
         let (text, end) = drain(stream_of(&settings(), attempt(&fake.origin(), true)).await).await;
@@ -323,7 +323,7 @@ async fn a_whole_stream_without_done_is_ended_for_it_even_if_the_connection_stay
 }
 
 #[tokio::test]
-async fn a_stream_ends_at_done_even_if_the_connection_does_not() {
+async fn b16_a_stream_ends_at_done_even_if_the_connection_does_not() {
     let fake = Fake::new(vec![open(), send(&[TEXT, STOP, END].concat()), Act::Hold]).await;
     let (_, end) = drain(stream_of(&settings(), attempt(&fake.origin(), true)).await).await;
     assert_eq!(end, Ok(()));
@@ -401,14 +401,21 @@ async fn a_proxy_gets_the_whole_uri_or_a_connect() {
 
 /// A private CA, and an acceptor with a certificate of it for `name`.
 fn authority(name: &str) -> (String, tokio_rustls::TlsAcceptor) {
+    authority_of_years(name, 2020, 4000)
+}
+
+/// The same, with a certificate from one year to another.
+fn authority_of_years(name: &str, from: i32, to: i32) -> (String, tokio_rustls::TlsAcceptor) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(ca, ca_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let leaf =
-        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let mut leaf = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    leaf.not_before = rcgen::date_time_ymd(from, 1, 1);
+    leaf.not_after = rcgen::date_time_ymd(to, 1, 1);
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
     let config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -423,7 +430,7 @@ fn authority(name: &str) -> (String, tokio_rustls::TlsAcceptor) {
 }
 
 #[tokio::test]
-async fn certificates_are_checked_against_the_roots_and_the_name() {
+async fn n11_certificates_are_checked_against_the_roots_and_the_name() {
     let (ca_pem, acceptor) = authority("pool.internal");
     let (other_pem, _) = authority("pool.internal");
     let fake = Fake::with(vec![answer("200 OK", JSON, WHOLE)], Some(acceptor)).await;
@@ -447,7 +454,26 @@ async fn certificates_are_checked_against_the_roots_and_the_name() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_stalls_or_is_not_one_is_a_tls_failure() {
+async fn t05_n11_a_certificate_that_is_over_or_has_not_begun_is_refused_and_named() {
+    for (from, to, says) in [(2019, 2020, "expired"), (3000, 4000, "not valid yet")] {
+        let (ca_pem, acceptor) = authority_of_years("pool.internal", from, to);
+        let fake = Fake::with(vec![answer("200 OK", JSON, WHOLE)], Some(acceptor)).await;
+        let plain = attempt("https://pool.internal", false);
+        let address = Address { origin: Arc::clone(&plain.address.origin), socket: Some(fake.socket) };
+        let settings = Settings { ca_pem: Some(ca_pem), ..settings() };
+        let failure = call(&settings, Attempt { address: Arc::new(address), ..plain }).await.unwrap_err();
+        assert_eq!((failure.kind, failure.unprocessed), (FailureKind::Tls, true));
+        assert!(
+            failure.message.contains("pool.internal") && failure.message.contains(says),
+            "{}",
+            failure.message
+        );
+        assert!(fake.seen().is_empty(), "no request, and no key, without TLS");
+    }
+}
+
+#[tokio::test]
+async fn n12_a_handshake_that_stalls_or_is_not_one_is_a_tls_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("https://{}", listener.local_addr().unwrap());
     let impatient = Settings { handshake_timeout: Duration::from_millis(20), ..settings() };
@@ -462,7 +488,7 @@ async fn a_handshake_that_stalls_or_is_not_one_is_a_tls_failure() {
 }
 
 #[test]
-fn keys_are_never_shown() {
+fn s15_keys_are_never_shown() {
     let settings = settings();
     assert!(!format!("{settings:?}").contains("canary"));
     assert!(!format!("{:?}", OpenAi::new(&settings).unwrap()).contains("canary"));

@@ -2,9 +2,11 @@
 //! long, and broken where it was told to break.
 
 use std::future::pending;
+use std::pin::Pin;
 
-use futures_util::stream;
+use futures_util::{poll, stream};
 use smallvec::SmallVec;
+use tokio::time::{Sleep, sleep_until};
 
 use super::endpoint::{Progress, Running};
 use super::script::Script;
@@ -24,9 +26,24 @@ pub(super) struct Answering {
     /// One way.
     pub delay: Duration,
     pub breaks: Option<Break>,
-    pub contact_ends: Option<Instant>,
+    pub contact: Option<Contact>,
     pub input: u32,
     pub id: String,
+}
+
+/// Until when the pool can be reached, where that is not for ever.
+#[derive(Debug)]
+pub(super) struct Contact {
+    ends: Instant,
+    /// When the router hears of that.
+    heard: Pin<Box<Sleep>>,
+}
+
+impl Contact {
+    /// It ends then, which is heard of after `delay`.
+    pub(super) fn until(ends: Instant, delay: Duration, clock: &Clock) -> Self {
+        Self { ends, heard: Box::pin(sleep_until(clock.deadline(ends + delay))) }
+    }
 }
 
 /// How far a stream is.
@@ -46,11 +63,17 @@ enum Told {
     Cut,
     /// The pool went away then.
     Gone(Instant),
+    /// Contact ended, and that is known here now.
+    OutOfReach,
 }
 
 impl Answering {
     /// The answer once it has begun.
-    pub(super) async fn reply(self, stream: bool) -> Result<Reply, Failure> {
+    pub(super) async fn reply(mut self, stream: bool) -> Result<Reply, Failure> {
+        if let Some(contact) = &mut self.contact {
+            // Sets the timer: of answers that are lost together, the first to be asked for is lost first.
+            let _not_yet = poll!(&mut contact.heard);
+        }
         if self.vectors.is_some() || !stream {
             return self.whole().await.map(Reply::Whole);
         }
@@ -65,14 +88,18 @@ impl Answering {
     }
 
     async fn whole(mut self) -> Result<Whole, Failure> {
-        let (mut cached, mut steps) = (0, 0);
+        let (mut cached, mut steps, mut at) = (0, 0, self.clock.mono());
         let finished = loop {
-            match self.happened(steps).await? {
+            match self.happened(steps).await {
                 Told::Gone(at) => return Err(self.gone(at).await),
-                Told::Cut => return Err(lost("the connection was cut before the answer was whole")),
+                Told::OutOfReach => return Err(lost("contact ended")),
+                Told::Cut => {
+                    self.arrives(at).await;
+                    return Err(lost("the connection was cut before the answer was whole"));
+                }
                 Told::Upto(progress) => {
                     cached = cached.max(progress.cached);
-                    steps = progress.total;
+                    (steps, at) = (progress.total, progress.at);
                     if progress.finished {
                         break progress.at;
                     }
@@ -91,31 +118,35 @@ impl Answering {
     }
 
     /// The next thing that the pool would put on the wire, given that `steps` were told: at the pool's end, not ours.
-    async fn happened(&self, steps: u32) -> Result<Told, Failure> {
-        let ends = self.contact_ends.map(|at| self.clock.deadline(at));
+    async fn happened(&mut self, steps: u32) -> Told {
+        let limit = self.break_at();
+        let Self { running, script, breaks, contact, .. } = self;
+        let ends = contact.as_ref().map(|c| c.ends);
         let out_of_reach = async {
-            match ends {
-                Some(at) => tokio::time::sleep_until(at).await,
+            match contact {
+                Some(contact) => contact.heard.as_mut().await,
                 None => pending().await,
             }
         };
-        let limit = self.break_at();
         let next = async {
-            match self.breaks.filter(|_| limit.is_some_and(|limit| steps >= limit)) {
+            match breaks.filter(|_| limit.is_some_and(|limit| steps >= limit)) {
                 Some(Break::Truncate(_)) => return Told::Cut,
                 Some(Break::Stall(_)) => loop {
-                    let progress = self.running.next().await;
+                    let progress = running.next().await;
                     if progress.lost {
                         return Told::Gone(progress.at);
                     }
                 },
                 None => {}
             }
-            let mut progress = self.running.next().await;
+            let mut progress = running.next().await;
             if progress.lost {
                 return Told::Gone(progress.at);
             }
-            progress.total = progress.total.min(self.script.steps());
+            if ends.is_some_and(|ends| progress.at >= ends) {
+                return pending().await;
+            }
+            progress.total = progress.total.min(script.steps());
             match limit {
                 // What was made before the break still travels; the break is met at the next turn.
                 Some(limit) if progress.total >= limit => {
@@ -126,8 +157,8 @@ impl Answering {
         };
         tokio::select! {
             biased;
-            () = out_of_reach => Err(lost("contact ended")),
-            told = next => Ok(told),
+            told = next => told,
+            () = out_of_reach => Told::OutOfReach,
         }
     }
 
@@ -168,19 +199,19 @@ impl Telling {
                 return None;
             }
             let progress = match self.answering.happened(self.steps).await {
-                Ok(Told::Upto(progress)) => progress,
-                Ok(Told::Gone(at)) => {
+                Told::Upto(progress) => progress,
+                Told::Gone(at) => {
                     self.over = true;
                     return Some(Err(self.answering.gone(at).await));
                 }
-                Ok(Told::Cut) => {
+                Told::OutOfReach => {
+                    self.over = true;
+                    return Some(Err(lost("contact ended")));
+                }
+                Told::Cut => {
                     self.over = true;
                     let message = format!("the stream was cut after {} tokens", self.steps);
                     return Some(Err(Failure::new(FailureKind::Truncated, message)));
-                }
-                Err(failure) => {
-                    self.over = true;
-                    return Some(Err(failure));
                 }
             };
             self.answering.arrives(progress.at).await;

@@ -34,7 +34,7 @@ use crate::domain::{Allowances, Body, Duration, Failure, FailureKind};
 use crate::engine::draw::mix;
 use crate::engine::{Door, Gate, Job, Load, Passage, told};
 
-use answering::Answering;
+use answering::{Answering, Contact};
 use endpoint::Endpoint;
 use prompt::{Prompt, sampling};
 use script::Script;
@@ -146,7 +146,7 @@ impl Pool {
         let seed = mix(mix(self.settings.seed, attempt.call.0), u64::from(attempt.no.0));
         let read = self.read(attempt);
         let tokens =
-            read.as_ref().map_or(0, |(_, prompt, script)| prompt.input.saturating_add(script.steps()));
+            read.as_ref().map_or(0, |(ask, prompt, script)| prompt.input.saturating_add(output(ask, script)));
         // The door comes first: behind a closed one nobody finds fault with a request.
         let passage = self.gate().knock(self.clock.now(), seed, tokens).map_err(Failure::from)?;
         let (ask, prompt, script) = read?;
@@ -157,7 +157,7 @@ impl Pool {
         };
         let job = Job {
             input: prompt.input,
-            output: if vectors.is_some() { 0 } else { script.steps() },
+            output: output(ask, &script),
             sequences: script.sequences().max(1),
             report_every: u32::from(attempt.request.stream || passage.breaks.is_some()),
             prefix: prompt.blocks.into(),
@@ -167,17 +167,8 @@ impl Pool {
         let id = format!("sim-{}-{}", attempt.call, attempt.no.0);
         let Passage { breaks, contact_ends } = passage;
         let clock = self.clock.clone();
-        Ok(Answering {
-            running,
-            script,
-            vectors,
-            clock,
-            delay,
-            breaks,
-            contact_ends,
-            input: prompt.input,
-            id,
-        })
+        let contact = contact_ends.map(|ends| Contact::until(ends, delay, &clock));
+        Ok(Answering { running, script, vectors, clock, delay, breaks, contact, input: prompt.input, id })
     }
 
     /// What is asked, as far as it can be answered.
@@ -226,6 +217,11 @@ impl Pool {
     fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tokens that are made for the answer.
+fn output(ask: &Ask, script: &Script) -> u32 {
+    if matches!(ask, Ask::Embed(_)) { 0 } else { script.steps() }
 }
 
 /// What even a patient model refuses.

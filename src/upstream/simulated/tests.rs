@@ -7,8 +7,8 @@ use crate::domain::request::{
     Completion, Embed, EmbedInput, Message, Part, Role, Sampling, Tool, ToolChoice,
 };
 use crate::domain::{
-    Address, Answer, AskKind, AttemptNo, CallId, Choice, ContactWindow, Delta, FinishReason, Grants, Request,
-    Timestamp, Usage,
+    Address, Answer, AskKind, AttemptNo, CallId, Choice, ContactWindow, Delta, FinishReason, Grants, Quota,
+    Request, Timestamp, Usage,
 };
 use crate::engine::{self, Batching, Speed};
 use crate::upstream::{Onward, PieceBody, Pieces, WholeBody};
@@ -409,6 +409,41 @@ async fn the_end_of_contact_breaks_what_is_under_way() {
     assert!((8..=11).contains(&deltas.len()), "{}", deltas.len());
     let closed = whole(&pool, Ask::Chat(chat("x"))).await.unwrap_err();
     assert_eq!((closed.kind, closed.retry_after), (FailureKind::Connect, Some(Duration::from_secs(98))));
+}
+
+/// The pool of the test before, behind a second of network.
+#[tokio::test(start_paused = true)]
+async fn what_was_made_before_the_end_of_contact_still_arrives() {
+    let contact = ContactWindow {
+        period: Duration::from_secs(100),
+        length: Duration::from_secs(3),
+        anchor: Timestamp::from_millis(0),
+    };
+    let door = Door { contact: Some(contact), delay: Duration::from_secs(1), ..Door::default() };
+    let pool = pool(Settings { door, ..settings() });
+    let (deltas, end) = read(&pool, Ask::Chat(limited("x", 50))).await;
+    assert_eq!(end.unwrap_err().kind, FailureKind::Disconnected);
+    near(pool.0.clock.mono().as_secs_f64(), 4.0);
+    assert!((8..=11).contains(&deltas.len()), "{}", deltas.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_is_heard_of_as_late_as_the_network_is_long() {
+    let delay = Duration::from_secs(3);
+    let door = Door { truncate_rate: 1.0, truncate_after: 0, delay, ..Door::default() };
+    let pool = pool(Settings { door, ..settings() });
+    whole(&pool, Ask::Chat(limited("x", 10))).await.unwrap_err();
+    near(pool.0.clock.mono().as_secs_f64(), 6.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn vectors_count_as_no_tokens_against_a_quota() {
+    let quota = Quota { tokens: 2, every: Duration::from_secs(100), anchor: Timestamp::from_millis(0) };
+    let door = Door { grants: Grants { quota: Some(quota), ..Grants::default() }, ..Door::default() };
+    let pool = pool(Settings { door, ..settings() });
+    assert!(whole(&pool, Ask::Embed(embed("eightchr"))).await.is_ok());
+    let failure = whole(&pool, Ask::Embed(embed("x"))).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::QuotaExhausted);
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,6 +96,18 @@ impl Client {
         timeout(LONG, self.sender.send_request(request)).await.expect("an answer begins").unwrap()
     }
 
+    /// A chat of somebody who shows that key.
+    pub(crate) async fn chat_as(&mut self, key: &str, body: impl Into<Bytes>) -> Response<Incoming> {
+        let request = Request::post("/v1/chat/completions")
+            .header("host", "gridtie")
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {key}"))
+            .body(Full::new(body.into()))
+            .unwrap();
+        self.sender.ready().await.unwrap();
+        timeout(LONG, self.sender.send_request(request)).await.expect("an answer begins").unwrap()
+    }
+
     pub(crate) async fn chat(&mut self, body: impl Into<Bytes>) -> Response<Incoming> {
         self.send("POST", "/v1/chat/completions", body).await
     }

@@ -113,7 +113,7 @@ fn a_clients_mistake_keeps_the_providers_words_and_a_log_does_not() {
 }
 
 #[test]
-fn a_refused_key_is_never_repeated() {
+fn s15_a_refused_key_is_never_repeated() {
     let body = r#"{"error":{"message":"Incorrect API key provided: sk-abc","code":"invalid_api_key"}}"#;
     let failure = decode_error(401, body.as_bytes());
     assert_eq!((failure.kind, failure.detail.is_none()), (FailureKind::Credentials, true));

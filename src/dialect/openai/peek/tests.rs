@@ -64,7 +64,7 @@ fn the_wrong_field_is_named() {
 }
 
 #[test]
-fn a_request_cannot_choose_where_it_goes() {
+fn s12_a_request_cannot_choose_where_it_goes() {
     for (member, at) in [
         (r#""api_base":"http://x""#, "api_base"),
         (r#""base_url":"http://x""#, "base_url"),
@@ -76,7 +76,7 @@ fn a_request_cannot_choose_where_it_goes() {
 }
 
 #[test]
-fn hostile_json_is_refused_and_never_panics() {
+fn s08_hostile_json_is_refused_and_never_panics() {
     let deep = format!(r#"{{"model":"m","messages":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     assert!(chat(&deep).unwrap_err().message.contains("nested"));
     for bad in [

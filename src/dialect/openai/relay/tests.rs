@@ -86,7 +86,7 @@ fn only_the_usage_chunk_is_taken_out_and_only_if_nobody_asked() {
 }
 
 #[test]
-fn an_end_without_done_is_mended_if_every_choice_ended() {
+fn p17_an_end_without_done_is_mended_if_every_choice_ended() {
     let text = [role(), text(), stop()].concat();
     let out = relayed(&text);
     assert_eq!((out.bytes, out.end), (text.clone() + END, Ok(())));
@@ -96,7 +96,7 @@ fn an_end_without_done_is_mended_if_every_choice_ended() {
 }
 
 #[test]
-fn an_end_before_every_choice_ended_is_truncated() {
+fn p16_an_end_before_every_choice_ended_is_truncated() {
     let two = Terms { choices: 2, ..terms(Form::Bytes, true) };
     let text = [role(), text()].concat();
     for (terms, text) in [
@@ -135,7 +135,7 @@ fn an_error_event_ends_the_stream_by_its_code_after_what_came_before() {
 }
 
 #[test]
-fn an_event_that_cannot_be_read_is_dropped_and_the_third_is_one_too_many() {
+fn p20_an_event_that_cannot_be_read_is_dropped_and_the_third_is_one_too_many() {
     let bad = "data: {\"choices\":[{\n\n";
     let out = relayed(&[&*text(), bad, &text(), bad, &stop(), END].concat());
     assert_eq!((out.bytes, out.end), ([&*text(), &text(), &stop(), END].concat(), Ok(())));
@@ -148,7 +148,7 @@ fn an_event_that_cannot_be_read_is_dropped_and_the_third_is_one_too_many() {
 }
 
 #[test]
-fn comments_and_heartbeats_are_not_content() {
+fn p19_comments_and_heartbeats_are_not_content() {
     let ping = ": ping\n\n";
     let out = relayed(
         &[ping, "data: {\"type\":\"ping\"}\n\n", ping, &role(), ping, &text(), ping, &stop(), END].concat(),
@@ -157,7 +157,7 @@ fn comments_and_heartbeats_are_not_content() {
 }
 
 #[test]
-fn content_after_the_end_of_its_choice_is_ignored_and_counted() {
+fn p28_content_after_the_end_of_its_choice_is_ignored_and_counted() {
     let mut relay = Relay::new(terms(Form::Bytes, true));
     let step = relay.push(Bytes::from([&*text(), &stop(), &text(), &stop(), USAGE, END].concat()));
     assert_eq!(step.bytes, [&*text(), &stop(), &stop(), USAGE, END].concat());
@@ -165,7 +165,7 @@ fn content_after_the_end_of_its_choice_is_ignored_and_counted() {
 }
 
 #[test]
-fn nonsense_usage_gives_way_to_our_own_count() {
+fn p23_nonsense_usage_gives_way_to_our_own_count() {
     for usage in [
         "{\"prompt_tokens\":-1,\"completion_tokens\":1}",
         "{}",
@@ -187,7 +187,7 @@ fn data_on_several_lines_becomes_one_line() {
 }
 
 #[test]
-fn an_event_beyond_the_limit_ends_the_stream() {
+fn p21_an_event_beyond_the_limit_ends_the_stream() {
     let mut relay = Relay::new(terms(Form::Bytes, true));
     let piece = Bytes::from(vec![b'a'; 1 << 20]);
     let end = (0..20).find_map(|_| relay.push(piece.clone()).end);
@@ -243,7 +243,7 @@ fn bits_of_streams() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_stream_ends_once_and_however_it_was_cut_the_same(
+    fn n07_any_stream_ends_once_and_however_it_was_cut_the_same(
         stream in bits_of_streams(),
         usage_asked in any::<bool>(),
         at in any::<prop::sample::Index>(),

@@ -13,6 +13,7 @@ use crate::domain::{
     Address, AskKind, Capabilities, Class, ClassId, EnginePrior, Hints, Model, ModelId, Offer, OfferId, Pool,
     Price, Prices, Refusal, Tenant, TenantId, Timestamp,
 };
+use crate::edge::admin::configs::{Reload, Running, Standing};
 use crate::edge::grpc::{ExplainAsk, Explains, Verdict};
 use crate::edge::listen::{self, Shutdown, Tower};
 use crate::fleet::{self, Fleet};
@@ -68,6 +69,7 @@ fn catalog() -> Arc<Catalog> {
         classes: vec![class],
         tenants: vec![Tenant { name: "anonymous".into() }],
         default_class: ClassId(0),
+        lineage: Default::default(),
     })
 }
 
@@ -92,10 +94,36 @@ fn router() -> Router {
     })
 }
 
+/// A config that nobody changes.
+#[derive(Debug)]
+struct Still;
+
+impl Configs for Still {
+    fn standing(&self) -> Arc<Standing> {
+        let running = Running {
+            source: "test.toml".into(),
+            sha256: "ab".repeat(32),
+            since: Timestamp::from_millis(1_700_000_000_000),
+            edition: 1,
+        };
+        Arc::new(Standing { running, rejected: None, needs_restart: Vec::new() })
+    }
+
+    fn reload(&self, _: bool) -> Pin<Box<dyn Future<Output = Result<Reload, String>> + Send + '_>> {
+        Box::pin(std::future::ready(Err("there is no file".to_owned())))
+    }
+}
+
+#[tokio::test]
+async fn without_a_file_a_reload_is_refused_as_impossible() {
+    let refused = client(&router()).await.reload(v1::ReloadRequest::default()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::FailedPrecondition, "there is no file"));
+}
+
 async fn client(router: &Router) -> AdminClient<Channel> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = routes(router.clone()).unwrap();
+    let routes = routes(router.clone(), Arc::new(Still)).unwrap();
     let make = move |peer| Tower::new(routes.clone(), peer);
     tokio::spawn(listen::serve(listener, listen::Settings::default(), Shutdown::new(), make));
     AdminClient::connect(format!("http://{address}")).await.unwrap()
@@ -166,7 +194,7 @@ async fn a_watch_says_how_it_is_and_then_what_changes_and_ends_with_the_router()
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_is_never_silent_for_longer_than_it_asked() {
-    let mut watch = Box::pin(watch(router(), Duration::from_secs(3)));
+    let mut watch = Box::pin(watch(router(), Arc::new(Still), Duration::from_secs(3)));
     let clock = Clock::system();
     watch.next().await.unwrap().unwrap();
     let before = clock.mono();

@@ -122,7 +122,7 @@ async fn grpc_goes_to_grpc_and_knows_its_peer() {
 }
 
 #[tokio::test]
-async fn without_the_token_only_probes_are_answered() {
+async fn s19_without_the_token_only_probes_are_answered() {
     let address = serve(Readiness::Ready, Some("Bearer t")).await;
     for path in ["/", "/metrics"] {
         let got = ask(address, "GET", path, &[]).await;

@@ -249,7 +249,7 @@ async fn a_client_that_leaves_takes_its_stream_with_it() {
 }
 
 #[tokio::test]
-async fn no_name_can_break_out_of_a_header_or_of_json() {
+async fn s21_no_name_can_break_out_of_a_header_or_of_json() {
     const EVIL: &str = "x\r\nset-cookie: a=b\r\n\r\n\"}\u{1b}[31m\u{e9}";
     let address = serve(|inbound| {
         let evil = |name: &str| name.replace("large", EVIL);
@@ -292,7 +292,7 @@ async fn the_head_and_the_first_event_leave_together() {
 }
 
 #[tokio::test]
-async fn a_bug_costs_one_request() {
+async fn k07_a_bug_costs_one_request() {
     let address =
         serve(|inbound| if inbound.model == "small" { panic!("a bug") } else { Ok(bytes("{}")) }).await;
     let mut client = client(address).await;

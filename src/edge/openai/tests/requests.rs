@@ -121,7 +121,7 @@ async fn a_hint_that_cannot_be_followed_is_named() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_refused_by_its_length_or_as_it_comes() {
+async fn s07_a_body_beyond_the_limit_is_refused_by_its_length_or_as_it_comes() {
     let limits = Limits { body: 1000, ..Limits::default() };
     let address = serve_with(limits, open_to_all(), Box::new(|_| panic!("must not be called"))).await;
     let mut socket = TcpStream::connect(address).await.unwrap();
@@ -156,7 +156,7 @@ async fn bodies_share_one_room() {
 }
 
 #[tokio::test]
-async fn a_body_that_stops_coming_is_given_up() {
+async fn s06_a_body_that_stops_coming_is_given_up() {
     let limits = Limits { pace: Duration::from_millis(50), ..Limits::default() };
     let address = serve_with(limits, open_to_all(), Box::new(|_| panic!("must not be called"))).await;
     for framing in ["content-length: 100\r\n\r\n{", "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n"] {
@@ -170,7 +170,7 @@ async fn a_body_that_stops_coming_is_given_up() {
 }
 
 #[tokio::test]
-async fn only_plain_json_is_taken() {
+async fn s07_only_plain_json_is_taken() {
     let address = serve(|_| Ok(bytes("{}"))).await;
     let status = async |name, value| {
         let headers: Vec<_> = Option::into_iter(name).map(|name| (name, value)).collect();
@@ -197,7 +197,7 @@ async fn a_body_that_is_no_request_is_an_error_of_the_client() {
 }
 
 #[tokio::test]
-async fn who_is_not_known_is_refused_before_the_body_is_read() {
+async fn s07_who_is_not_known_is_refused_before_the_body_is_read() {
     let auth: Auth = Arc::new(|headers, peer| {
         assert!(peer.address.ip().is_loopback());
         headers.get("authorization").map(|_| TenantId(1)).ok_or(Refusal::Unauthenticated)
@@ -253,7 +253,7 @@ async fn models_are_listed_with_their_aliases() {
 }
 
 #[tokio::test]
-async fn a_body_framed_in_two_ways_carries_one_request_at_most() {
+async fn s09_a_body_framed_in_two_ways_carries_one_request_at_most() {
     let address = serve(|_| Ok(bytes("{}"))).await;
     let mut socket = TcpStream::connect(address).await.unwrap();
     let inner = "GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n";

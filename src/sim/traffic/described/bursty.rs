@@ -35,6 +35,7 @@ pub(super) fn draw(part: &Bursty, draft: &Draft<'_>, arrivals: &mut Vec<Arrival>
             class: draft.class(number),
             input: part.input.tokens(mix(seed, 2)),
             output: part.output.tokens(mix(seed, 3)),
+            stream: true,
             client: 0,
             session: None,
             prefix: Arc::clone(&alone),

@@ -135,6 +135,7 @@ fn one(
                 class,
                 input,
                 output,
+                stream: true,
                 client: 0,
                 session: Some(seed),
                 prefix: [shared, own].into_iter().filter(|b| b.tokens > 0).collect::<Arc<[Block]>>(),

@@ -43,6 +43,7 @@ fn call(part: &Nightly, draft: &Draft<'_>, number: u64, at: f64) -> Arrival {
         class: draft.class(number),
         input: part.system.saturating_add(part.input.tokens(mix(seed, 1))).min(TOKENS_MAX),
         output: part.output.tokens(mix(seed, 2)),
+        stream: true,
         client: 0,
         session: None,
         prefix: shares.then_some(instructions).into_iter().collect::<Arc<[Block]>>(),

@@ -27,7 +27,7 @@ async fn what_the_other_side_has_closed_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn an_answer_with_something_behind_it_leaves_no_connection() {
+async fn b15_an_answer_with_something_behind_it_leaves_no_connection() {
     let Act::Send(whole) = answer("200 OK", JSON, WHOLE) else { panic!("it sends") };
     let fake = Fake::new(vec![send(&format!("{whole}HTTP/1.1 200 OK\r\n")), Act::Hold]).await;
     let upstream = OpenAi::new(&settings()).unwrap();
