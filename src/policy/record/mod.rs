@@ -81,6 +81,7 @@ pub struct ClassNumbers {
 
 /// What of a call decides.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of a record, each by its name")]
 pub struct Asked {
     /// Input tokens, estimated.
     pub input_tokens: u32,
