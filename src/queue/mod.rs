@@ -106,7 +106,7 @@ impl Queue {
         };
         Self {
             settings,
-            lines: catalog.classes.iter().map(|c| line(c)).collect(),
+            lines: catalog.classes.iter().map(line).collect(),
             order: by_dearness(catalog),
             counters: vec![Counter::default(); catalog.models.len()],
             seats: BTreeMap::new(),

@@ -104,7 +104,8 @@ pub(super) fn changes(running: &Checked, next: &Checked) -> Vec<Change> {
     };
     let default = |c: &Catalog| c.classes.get(c.default_class.index()).map(|c| c.name.clone());
     // How many may wait is a limit.
-    let routed = crate::fleet::Settings { queue: next.routing.queue, ..running.routing };
+    let (queue, deferred_max) = (next.routing.queue, next.routing.deferred_max);
+    let routed = crate::fleet::Settings { queue, deferred_max, ..running.routing };
     let routing = routed != next.routing;
     let order = next.routing.choice.policy == Policy::Ordered && in_order(was, is) != in_order(is, was);
     let default_class = default(was) != default(is);
@@ -112,7 +113,9 @@ pub(super) fn changes(running: &Checked, next: &Checked) -> Vec<Change> {
         "routing",
         words([("settings", routing), ("default_class", default_class), ("order of the pools", order)]),
     );
-    note("limits", words([("waiting", running.flow != next.flow)]));
+    let waiting = running.routing.queue != next.routing.queue || running.flow != next.flow;
+    let deferred = running.routing.deferred_max != next.routing.deferred_max;
+    note("limits", words([("waiting", waiting), ("deferred", deferred)]));
     note("auth", auth(running, next));
     let (was, is) = (&running.listen, &next.listen);
     let another =
