@@ -9,7 +9,7 @@ use super::report::Tuning;
 use super::resume::{self, Resume};
 use super::source::Source;
 use super::traffic::{BadTraffic, Mix, Traffic};
-use super::world::Setup;
+use super::world::{Setup, Watch, run_shown};
 use super::{Tally, plan, size};
 use crate::config::Checked;
 use crate::domain::{Class, Duration};
@@ -137,6 +137,14 @@ impl Experiment {
         let place = |policy: &str| entrants.iter().position(|e| e.name == policy);
         tallies.sort_by_key(|tally| place(&tally.policy));
         Ok(tallies)
+    }
+
+    /// The run of a policy on the first seed once more, and `watch` is shown what happens in it.
+    pub fn watched(&self, entrant: &Entrant, watch: &mut dyn Watch) -> Result<(), BadTraffic> {
+        let Some(&seed) = self.seeds.first() else { return Ok(()) };
+        let job = job(&entrant.name, &self.setup, &entrant.choice, seed);
+        let _as_before = run_shown(&job.setup, &self.traffic(seed)?, seed, watch);
+        Ok(())
     }
 
     /// Jobs on this traffic.

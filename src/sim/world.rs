@@ -6,8 +6,10 @@
 mod replicas;
 mod setup;
 mod turns;
+mod watch;
 
 pub use self::setup::{Blow, Fault, Routers, Setup};
+pub use self::watch::Watch;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use super::pools::{Ask, Due, FlightId, Heard, PoolSettings, Pools};
 use super::record::Recorder;
 use super::{Arrival, Tally, Traffic};
-use crate::call::{Call, Event, Record, Step};
+use crate::call::{Call, Event, Step};
 use crate::domain::{
     AskKind, CallFacts, CallId, Capabilities, Duration, Hints, Instant, Now, PoolId, SessionKey, TenantId,
     Timestamp, Usage, UsageSource,
@@ -75,7 +77,7 @@ pub struct World<'a> {
     /// Waits so far.
     waits: u64,
     recorder: Recorder,
-    closed: &'a mut dyn FnMut(&CallFacts, &Record),
+    watch: &'a mut dyn Watch,
     due: Vec<(Instant, Due)>,
     heard: Vec<(FlightId, Heard)>,
 }
@@ -88,26 +90,16 @@ impl std::fmt::Debug for World<'_> {
 
 /// Runs the traffic through the setup. `progress` hears of the number of arrivals so far, now and then.
 pub fn run(setup: &Setup, traffic: &Traffic, seed: u64, progress: &mut dyn FnMut(usize)) -> Tally {
-    World::new(setup, &traffic.arrivals, seed, &mut |_, _| {}).run(progress)
+    World::new(setup, &traffic.arrivals, seed, &mut watch::Nobody).run(progress)
 }
 
-/// The same. `closed` is shown the account of every call as it closes.
-pub fn run_shown(
-    setup: &Setup,
-    traffic: &Traffic,
-    seed: u64,
-    closed: &mut dyn FnMut(&CallFacts, &Record),
-) -> Tally {
-    World::new(setup, &traffic.arrivals, seed, closed).run(&mut |_| {})
+/// The same, and `watch` is shown what happens to each call.
+pub fn run_shown(setup: &Setup, traffic: &Traffic, seed: u64, watch: &mut dyn Watch) -> Tally {
+    World::new(setup, &traffic.arrivals, seed, watch).run(&mut |_| {})
 }
 
 impl<'a> World<'a> {
-    fn new(
-        setup: &'a Setup,
-        arrivals: &'a [Arrival],
-        seed: u64,
-        closed: &'a mut dyn FnMut(&CallFacts, &Record),
-    ) -> Self {
+    fn new(setup: &'a Setup, arrivals: &'a [Arrival], seed: u64, watch: &'a mut dyn Watch) -> Self {
         let now = Now { mono: Instant::START, wall: setup.start };
         let fleet = |_| {
             let mut fleet = Fleet::new(Arc::clone(&setup.catalog), setup.routing, now);
@@ -131,7 +123,7 @@ impl<'a> World<'a> {
             waiting: BTreeMap::new(),
             waits: 0,
             recorder: Recorder::new(&setup.catalog, end, setup.start),
-            closed,
+            watch,
             due: Vec::new(),
             heard: Vec::new(),
         };
@@ -189,8 +181,10 @@ impl<'a> World<'a> {
         let facts = self.facts(arrival, i);
         self.recorder
             .arrived(arrival.class, now.mono, || replicas::snapshot(&self.fleets, self.waiting.len(), now));
+        let on_record = self.watch.records(facts.id);
+        let call = Call::new(facts, self.seed);
         self.plays[i as usize] = Some(Box::new(Play {
-            call: Call::new(facts, self.seed),
+            call: if on_record { call.on_record() } else { call },
             flight: None,
             alarm: Instant::NEVER,
             wait: None,
@@ -360,6 +354,7 @@ impl<'a> World<'a> {
         let Some(play) = self.plays[i as usize].as_mut() else { return };
         let step = play.call.on(event, &mut self.fleets[router], &self.setup.catalog, now);
         let _told_to_nobody = play.call.take_transitions();
+        play.call.take_decisions().iter().for_each(|decision| self.watch.decided(decision));
         if !matches!(step, Step::Continue | Step::Commit)
             && let Some(flight) = play.flight.take()
         {
@@ -407,7 +402,7 @@ impl<'a> World<'a> {
 
     fn close(&mut self, i: u32) {
         if let Some(play) = self.plays[i as usize].take() {
-            (self.closed)(play.call.facts(), play.call.record());
+            self.watch.closed(play.call.facts(), play.call.record());
             self.recorder.closed(play.call.facts(), play.call.record(), &self.setup.catalog);
             self.open -= 1;
         }

@@ -12,7 +12,7 @@ mod rotated;
 mod tests;
 
 pub use log::{LogSink, LogWriter};
-pub use records::Records;
+pub use records::{Records, on_record};
 
 use crate::call::Record;
 use crate::clock::Clock;
