@@ -9,7 +9,8 @@ use super::report::Tuning;
 use super::resume::{self, Resume};
 use super::source::Source;
 use super::traffic::{BadTraffic, Mix, Traffic};
-use super::world::Setup;
+use super::witness::Witness;
+use super::world::{Setup, run_witnessed};
 use super::{Tally, plan, size};
 use crate::config::Checked;
 use crate::domain::{Class, Duration};
@@ -137,6 +138,14 @@ impl Experiment {
         let place = |policy: &str| entrants.iter().position(|e| e.name == policy);
         tallies.sort_by_key(|tally| place(&tally.policy));
         Ok(tallies)
+    }
+
+    /// The run of a policy on the first seed once more, and `witness` sees what happens in it.
+    pub fn witnessed(&self, entrant: &Entrant, witness: &mut dyn Witness) -> Result<(), BadTraffic> {
+        let Some(&seed) = self.seeds.first() else { return Ok(()) };
+        let job = job(&entrant.name, &self.setup, &entrant.choice, seed);
+        let _as_before = run_witnessed(&job.setup, &[], &self.traffic(seed)?, seed, witness);
+        Ok(())
     }
 
     /// Jobs on this traffic.

@@ -1,8 +1,9 @@
 //! Whoever writes down what clients of a world hear, beside what routers and pools say of it.
 
 use crate::call::Record;
-use crate::domain::{CallFacts, Instant};
+use crate::domain::{CallFacts, CallId, Instant};
 use crate::fleet::Transition;
+use crate::policy::record::DecisionRecord;
 
 /// What a client hears of its call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,14 @@ pub trait Witness {
 
     /// A router closed its account of it.
     fn closed(&mut self, _call: u32, _facts: &CallFacts, _record: &Record) {}
+
+    /// Are the decisions about this call to be written down?
+    fn records(&self, _call: CallId) -> bool {
+        false
+    }
+
+    /// A decision about one of those calls.
+    fn decided(&mut self, _decision: &DecisionRecord) {}
 
     /// A router thinks otherwise of a pool now.
     fn changed(&mut self, _at: Instant, _transition: &Transition) {}

@@ -217,8 +217,10 @@ impl<'a> World<'a> {
         let facts = self.facts(arrival, i);
         self.recorder
             .arrived(arrival.class, now.mono, || replicas::snapshot(&self.fleets, self.waiting.len(), now));
+        let on_record = self.witness.records(facts.id);
+        let call = Call::new(facts, self.seed);
         self.plays[i as usize] = Some(Box::new(Play {
-            call: Call::new(facts, self.seed),
+            call: if on_record { call.on_record() } else { call },
             router,
             flight: None,
             alarm: Instant::NEVER,
@@ -393,6 +395,7 @@ impl<'a> World<'a> {
         let router = play.router;
         let step = play.call.on(event, &mut self.fleets[router], &self.setup.catalog, now);
         play.call.take_transitions().iter().for_each(|transition| self.witness.changed(now.mono, transition));
+        play.call.take_decisions().iter().for_each(|decision| self.witness.decided(decision));
         if !matches!(step, Step::Continue | Step::Commit)
             && let Some(flight) = play.flight.take()
         {

@@ -14,7 +14,7 @@ mod tests;
 
 pub use log::{LogSink, LogWriter};
 pub use metrics::Reloaded;
-pub use records::Records;
+pub use records::{Records, on_record};
 
 use crate::call::Record;
 use crate::clock::Clock;

@@ -21,7 +21,7 @@ impl Records {
     /// Is this call one of them? A matter of its id alone, so that every decision about a call is on record or none, and
     /// a call that is on record with a smaller share is with every larger one.
     pub fn take(&self, call: CallId) -> bool {
-        place(call.0) < self.share
+        on_record(call, self.share)
     }
 
     pub(super) fn write(&self, decision: &DecisionRecord) {
@@ -39,6 +39,11 @@ impl Records {
     pub(super) fn flush(&self) {
         self.log.flush();
     }
+}
+
+/// Is this call among that share of all (0 to 1)?
+pub fn on_record(call: CallId, share: f64) -> bool {
+    place(call.0) < share
 }
 
 /// A number from 0 to 1 that depends on the id alone. Mixed (SplitMix64's finaliser) even though ids are random: those of

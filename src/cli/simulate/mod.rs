@@ -3,6 +3,7 @@
 mod ask;
 mod places;
 mod prepare;
+mod records;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use anyhow::Context as _;
 
 use self::ask::{Hours, Seeds, Shape};
 use self::prepare::{Prepared, Refused};
+use self::records::{Kept, Share};
 use self::tell::Teller;
 use super::{EXIT_CONFIG, Paint};
 use crate::clock::Clock;
@@ -84,6 +86,12 @@ pub struct Args {
     /// Keep each finished run there, and do not play again what is there already
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
+    /// Write the decisions of the first policy on the first seed there, for `gridtie explain --replay`
+    #[arg(long, value_name = "FILE")]
+    pub records: Option<PathBuf>,
+    /// Of which share of calls (0 to 1)
+    #[arg(long, value_name = "F", default_value = "0.01", requires = "records")]
+    pub records_share: Share,
     /// Runs at once; without it, as many as there are cores
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -145,8 +153,16 @@ fn simulate(args: &Args, teller: &mut Teller) -> Result<Shown, Failed> {
         counted(experiment.seeds.len(), "seed", "seeds"),
         experiment.threads
     ));
+    let kept = args.records.as_deref().map(|file| Kept::open(file, args.records_share));
+    let kept = kept.transpose().map_err(Failed::Broken)?;
     let entrants = tuned(&experiment, teller)?;
     let runs = judged(args, &experiment, &entrants, teller)?;
+    if let (Some(mut kept), Some(first)) = (kept, entrants.first()) {
+        teller.phase("decisions on record");
+        experiment.witnessed(first, &mut kept)?;
+        let what = kept.done().map_err(Failed::Broken)?;
+        teller.line(&format!("{}, {what}", first.name));
+    }
     let mut beyond = Beyond { bounds: bounds(args, &experiment, teller)?, ..Beyond::default() };
     if let Some(ours) = entrants.iter().find(|e| e.name == OURS) {
         if args.worth || args.report.is_some() {

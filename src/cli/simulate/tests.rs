@@ -344,3 +344,43 @@ fn energy_is_among_the_dollars_of_a_powered_pool_and_in_the_bound() {
         assert!(before < after && *bound > 0.0 && bound <= after, "{free:?} {powered:?}");
     }
 }
+
+#[test]
+fn decisions_of_a_simulation_are_on_record_and_replay_to_the_same() {
+    let folder = Folder::new("records");
+    let (trace, file) = (folder.file("tiny.csv", &trace()), folder.path("decisions.jsonl"));
+    let line = |more: &[&str]| {
+        let line = ["--trace", &trace, "--policy", "bid-price,cheapest", "--seed", "2", "--no-tune"];
+        pages(&played(&line.iter().chain(more).copied().collect::<Vec<_>>()))
+    };
+    let plain = line(&[]);
+    assert_eq!(line(&["--records", &file, "--records-share", "1"]), plain, "records change nothing");
+    let text = fs::read_to_string(&file).unwrap();
+    let lines = text.lines().count();
+    assert!(lines >= 40, "{lines}");
+    let replay = crate::cli::explain::Args {
+        model: None,
+        class: None,
+        config: None,
+        input: 1000,
+        max_tokens: None,
+        unary: false,
+        needs: Vec::new(),
+        replay: Some(file.clone()),
+        without: Vec::new(),
+        price: Vec::new(),
+    };
+    let mut out = Vec::new();
+    crate::cli::explain::run(&replay, Paint::Plain, &mut out).unwrap();
+    let told = String::from_utf8(out).unwrap();
+    assert!(
+        told.contains(&format!("{lines} decisions in {file}: {lines} chosen the same again, 0 differ")),
+        "{told}"
+    );
+
+    assert_eq!(line(&["--records", &file, "--records-share", "0.3"]), plain);
+    let some = fs::read_to_string(&file).unwrap();
+    assert!((1..lines).contains(&some.lines().count()));
+    assert!(some.lines().all(|line| text.contains(line)), "a smaller share is a part of a larger one");
+    assert!(Line::try_parse_from(["simulate", "--records", &file, "--records-share", "1.5"]).is_err());
+}

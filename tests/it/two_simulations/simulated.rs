@@ -1,6 +1,7 @@
 //! A scene through the simulator.
 
-use gridtie::domain::{CallId, Instant};
+use gridtie::call::Record;
+use gridtie::domain::{CallFacts, CallId, Instant};
 use gridtie::flow;
 use gridtie::sim::{Arrival, PoolSettings, Routers, Setup, Traffic, world};
 
@@ -25,7 +26,7 @@ pub(super) fn accounts(scene: &Scene) -> Accounts {
     let arrivals = scene.traffic.arrivals.iter().map(|arrival| keyed(scene, arrival)).collect();
     let traffic = Traffic { name: scene.traffic.name.clone(), arrivals };
     let mut accounts = Accounts::new();
-    world::run_shown(&setup, &traffic, scene.seed, &mut |facts, record| {
+    world::run_shown(&setup, &traffic, scene.seed, &mut |facts: &CallFacts, record: &Record| {
         accounts.insert(facts.id.0, told(facts, record));
     });
     accounts
