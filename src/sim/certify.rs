@@ -12,7 +12,7 @@ use super::experiment::Experiment;
 use super::report::{Bound, Floor};
 use super::traffic::{BadTraffic, Traffic};
 use super::world::{Blow, Setup};
-use crate::domain::{Duration, Instant, PoolId, Tenure, Timestamp};
+use crate::domain::{ClassId, Duration, Instant, PoolId, Tenure, Timestamp};
 use crate::engine::{Draw, EnergyPrice};
 
 /// The gate of a pool counts in whole nanoseconds a token, and so lets this much more through at most: one in the
@@ -20,8 +20,8 @@ use crate::engine::{Draw, EnergyPrice};
 const ROUNDED: f64 = 1.0 + 2e-4;
 
 impl Experiment {
-    /// One bound a seed; none where something gets faster than its engine is. `goodput` asks for the share of calls that
-    /// can be met as well, which takes as long again.
+    /// One bound a seed; none where something gets faster than its engine is. The share of calls that can be met is
+    /// worked out for each class; `goodput` asks for that of all as well, which takes as long again.
     pub fn bounds(&self, goodput: bool) -> Result<Vec<Bound>, BadTraffic> {
         if self
             .setup
@@ -32,12 +32,13 @@ impl Experiment {
             return Ok(Vec::new());
         }
         let next = AtomicUsize::new(0);
+        let inner = self.threads / self.seeds.len().max(1);
         let work = || {
             let mut mine = Vec::new();
             while let Some((i, seed)) = taken(&self.seeds, next.fetch_add(1, Ordering::Relaxed)) {
                 mine.push((
                     i,
-                    self.traffic(seed).map(|traffic| of_seed(&self.setup, &traffic, seed, goodput)),
+                    self.traffic(seed).map(|traffic| of_seed(&self.setup, &traffic, seed, (goodput, inner))),
                 ));
             }
             mine
@@ -57,11 +58,14 @@ fn taken(seeds: &[u64], i: usize) -> Option<(usize, u64)> {
     seeds.get(i).map(|seed| (i, *seed))
 }
 
-fn of_seed(setup: &Setup, traffic: &Traffic, seed: u64, goodput: bool) -> Bound {
+fn of_seed(setup: &Setup, traffic: &Traffic, seed: u64, (goodput, threads): (bool, usize)) -> Bound {
     let system = system(setup, traffic);
-    let effort = Effort::default();
-    let calls = traffic.arrivals.len().max(1) as f64;
-    let missed = goodput.then(|| bound(&system, traffic, Goal::Misses(None), &effort).value);
+    let effort = Effort { threads, ..Effort::of(traffic.arrivals.len()) };
+    let share = |class: Option<ClassId>| {
+        let mine = traffic.arrivals.iter().filter(|a| class.is_none_or(|class| a.class == class));
+        let calls = mine.count().max(1) as f64;
+        1.0 - bound(&system, traffic, Goal::Misses(class), &effort).value / calls
+    };
     let floors = latency_floor(&system, traffic);
     let floor = |class: &Class| {
         let floor = floors.iter().find(|floor| floor.class == class.name);
@@ -74,7 +78,8 @@ fn of_seed(setup: &Setup, traffic: &Traffic, seed: u64, goodput: bool) -> Bound 
     Bound {
         seed,
         j: Some(bound(&system, traffic, Goal::Cost, &effort).value),
-        goodput: missed.map(|missed| 1.0 - missed / calls),
+        goodput: goodput.then(|| share(None)),
+        goodput_by_class: (0..system.classes.len()).map(|id| share(Some(ClassId(id as u8)))).collect(),
         floor: system.classes.iter().map(floor).collect(),
     }
 }

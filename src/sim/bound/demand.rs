@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Goal;
 use super::grid::{Bank, Grid, ROUNDING};
 use super::normal;
+use super::prices::RUN_MAX;
 use super::system::{Class, Pool, System};
 use crate::domain::{ClassId, ModelId, Usage};
 use crate::engine::cache::MAX_BLOCKS;
@@ -22,6 +23,8 @@ pub(super) struct Call {
     pub(super) output: u32,
     /// Tokens of the prompt that a cache without end holds when it comes.
     pub(super) cached: u32,
+    /// Its prompt has no part that others could share.
+    pub(super) alone: bool,
     /// How many it stands for.
     pub(super) weight: f64,
 }
@@ -37,15 +40,27 @@ pub(super) struct Choice {
     pub(super) draws: (u32, u32),
 }
 
-/// Something taken in one of several slots, wherever it is cheapest.
+/// Something taken when it is cheapest.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draw {
-    /// First and last slot.
-    pub(super) span: (u32, u32),
-    /// Along which curve, and how much.
-    pub(super) take: (u32, f64),
-    /// And along which other in the same slot.
-    pub(super) also: Option<(u32, f64)>,
+pub(super) enum Draw {
+    /// In one of several slots.
+    Spot {
+        /// First and last slot.
+        span: (u32, u32),
+        /// Along which curve, and how much.
+        take: (u32, f64),
+        /// And along which other in the same slot.
+        also: Option<(u32, f64)>,
+    },
+    /// Without a break.
+    Run {
+        /// Along which curve, the slots of which are ticks.
+        curve: u32,
+        /// Not before and not after that, in ticks.
+        between: (f64, f64),
+        /// Ticks that it takes.
+        length: f64,
+    },
 }
 
 /// The choices of calls, one after the other.
@@ -54,6 +69,9 @@ pub(super) struct Choices {
     pub(super) choices: Vec<Choice>,
     pub(super) draws: Vec<Draw>,
 }
+
+/// Who has no more time than this for its prompt is in a hurry: it competes for the lane tick by tick.
+pub(super) const HURRY_S: f64 = 6.0;
 
 /// When work for a call can be done and still be in time, in seconds since the start.
 struct Times {
@@ -77,6 +95,12 @@ impl Choices {
     pub(super) fn clear(&mut self) {
         self.choices.clear();
         self.draws.clear();
+    }
+
+    /// What a choice draws.
+    pub(super) fn draws_of(&self, choice: &Choice) -> &[Draw] {
+        let (first, count) = choice.draws;
+        &self.draws[first as usize..(first + count) as usize]
     }
 
     /// Appends what can serve `call`.
@@ -139,34 +163,63 @@ impl Choices {
             return None;
         }
         let seats = f64::from(engine.max_batch.max(1));
-        self.draw(grid.span(begin, latest), (bank.curves.prefill, prefill * (1.0 - ROUNDING)), (None, 0.0));
+        self.prefill(call, (begin, latest), prefill * (1.0 - ROUNDING), (bank, grid));
         let slowest =
             speed.step_s(engine.max_batch.max(1)) * speed.interference.max(1.0) * pool.slowest.max(1.0);
         let end = (latest + tokens * slowest).min(times.finish_by - times.delay);
         let seat = tokens * (speed.step_seq_s + speed.step_base_s / seats) * exact;
         let share = room as f64 / engine.kv_tokens as f64;
         let whole = tokens * (speed.step_seq_s + speed.step_base_s * share) * exact;
-        self.draw(grid.span(begin + prefill, end), (bank.curves.seat, seat), (bank.curves.room, whole));
+        self.draw((begin + prefill, end), (bank.curves.seat, seat), (bank.curves.room, whole), grid);
         Some(0.0)
+    }
+
+    /// Who is in a hurry has its prompt computed without a break, if it is all its own; it may be charged with parts of
+    /// others' if not.
+    fn prefill(
+        &mut self,
+        call: &Call,
+        (begin, end): (f64, f64),
+        length_s: f64,
+        (bank, grid): (&Bank, &Grid),
+    ) {
+        if end - begin > HURRY_S || length_s <= 0.0 {
+            return self.draw((begin, end), (bank.curves.prefill, length_s), (None, 0.0), grid);
+        }
+        let between = (grid.ticks(begin - 1e-6), grid.ticks(end + 1e-6));
+        let long = between.1 - between.0 > (RUN_MAX - 2) as f64;
+        let Some(curve) = bank.curves.rush.filter(|_| call.alone && !long) else {
+            return self.draw((begin, end), (bank.curves.rush, length_s), (None, 0.0), grid);
+        };
+        let length = (length_s / grid.tick_s()).min(between.1 - between.0);
+        self.draws.push(Draw::Run { curve: curve as u32, between, length });
     }
 
     /// What it takes of the pool's limits.
     fn limits(&mut self, call: &Call, times: &Times, (pool, bank): (&Pool, &Bank), grid: &Grid) {
-        let span = grid.span(times.at, times.first_by.min(times.finish_by));
+        let within = (times.at, times.first_by.min(times.finish_by));
         let output = pool.tokens.is_some_and(|t| t.output);
         let counted = call.input - held(call, bank) + if output { call.output } else { 0 };
-        self.draw(span, (bank.curves.request, 1.0), (bank.curves.token, f64::from(counted)));
+        self.draw(within, (bank.curves.request, 1.0), (bank.curves.token, f64::from(counted)), grid);
     }
 
-    fn draw(&mut self, span: (u32, u32), one: (Option<usize>, f64), two: (Option<usize>, f64)) {
+    /// Something between two moments, and something else at the same one.
+    fn draw(
+        &mut self,
+        (from, to): (f64, f64),
+        one: (Option<usize>, f64),
+        two: (Option<usize>, f64),
+        grid: &Grid,
+    ) {
         let some = |(curve, amount): (Option<usize>, f64)| {
             curve.filter(|_| amount > 0.0).map(|curve| (curve as u32, amount))
         };
-        match (some(one), some(two)) {
-            (Some(take), also) => self.draws.push(Draw { span, take, also }),
-            (None, Some(take)) => self.draws.push(Draw { span, take, also: None }),
-            (None, None) => {}
-        }
+        let (take, also) = match (some(one), some(two)) {
+            (Some(take), also) => (take, also),
+            (None, Some(take)) => (take, None),
+            (None, None) => return,
+        };
+        self.draws.push(Draw::Spot { span: grid.span(take.0 as usize, from, to), take, also });
     }
 }
 
@@ -230,6 +283,7 @@ pub(super) fn calls(traffic: &Traffic) -> Vec<Call> {
         input: arrival.input.max(1),
         output: arrival.output.max(1),
         cached: cache.pass(arrival),
+        alone: arrival.prefix.is_empty(),
         weight: 1.0,
     };
     traffic.arrivals.iter().map(call).collect()
@@ -238,9 +292,9 @@ pub(super) fn calls(traffic: &Traffic) -> Vec<Call> {
 /// So few calls are not worth being thrown together.
 const FEW: usize = 20_000;
 
-/// Calls that came in the same slot, of one class and model, with lengths within a factor of 1.5 and caches within
-/// a quarter of the prompt, as one of their mean size.
-pub(super) fn alike(calls: &[Call], grid: &Grid) -> Vec<Call> {
+/// Calls that came in the same slot (in the same tick, if they are in a hurry), of one class and model, with lengths
+/// within a factor of 1.5 and caches within a quarter of the prompt, as one of their mean size.
+pub(super) fn alike(calls: &[Call], system: &System, grid: &Grid) -> Vec<Call> {
     if calls.len() <= FEW {
         return calls.to_vec();
     }
@@ -249,15 +303,21 @@ pub(super) fn alike(calls: &[Call], grid: &Grid) -> Vec<Call> {
     for call in calls {
         let share = u64::from(call.cached) * 4 / u64::from(call.input);
         let size = (step(call.input), step(call.output), share as u8);
-        let bin = bins.entry((grid.slot(call.at_s), call.class, call.model, size)).or_default();
+        let class = &system.classes[call.class.index()];
+        let hurry = class.first_token.is_some_and(|t| t.as_secs_f64() <= HURRY_S);
+        let when = if hurry { grid.ticks(call.at_s) as usize } else { grid.slot(call.at_s) };
+        let bin = bins.entry((call.class, when, call.model, call.alone, size)).or_default();
         let of = [1.0, call.at_s, call.input.into(), call.output.into(), call.cached.into()];
         bin.iter_mut().zip(of).for_each(|(sum, x)| *sum += x);
     }
-    let mean = |((_, class, model, _), sum): ((usize, ClassId, ModelId, _), [f64; 5])| {
+    let mean = |((class, _, model, alone, _), sum): ((ClassId, usize, ModelId, bool, _), [f64; 5])| {
         let [weight, at, input, output, cached] = sum;
         let size = |total: f64| (total / weight).round() as u32;
         let (input, output, cached) = (size(input), size(output), size(cached));
-        Call { at_s: at / weight, class, model, input, output, cached, weight }
+        Call { at_s: at / weight, class, model, input, output, cached, alone, weight }
     };
-    bins.into_iter().map(mean).collect()
+    let mut all: Vec<Call> = bins.into_iter().map(mean).collect();
+    // Neighbours in time are neighbours in memory.
+    all.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+    all
 }

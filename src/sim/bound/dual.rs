@@ -2,120 +2,80 @@
 //!
 //! At fixed multipliers every call is on its own: it takes the cheapest of its choices, each draw in its cheapest slot.
 //! The value is concave in the multipliers and its slope is what calls take beyond the capacity of each row, so it is
-//! climbed. Rows differ by decades in what they are worth, so each multiplier moves in shares of itself, scaled by the
-//! slopes it has seen (Kingma and Ba, "Adam", ICLR 2015), with steps that shrink; the mean of the late multipliers of
-//! a stage is tried too, because at the top every single step overshoots. Long stretches of time are settled first: in
-//! the first stages many slots share one multiplier.
+//! climbed. But it has edges: at one price all calls of a moment are here, and at the next one all are there. So for
+//! the slope, and only for it, calls are spread over all that costs little more than the cheapest (a *blur*; Nesterov,
+//! "Smooth minimization of non-smooth functions", 2005). Then steps may be long, and go on in the direction of the last
+//! one while that leads up (O'Donoghue and Candès, "Adaptive restart for accelerated gradient schemes", 2015). Stage by
+//! stage the blur gets smaller. Values are those of the cheapest choices, at every step.
 
 use super::demand::{Call, Choices, Draw};
-use super::grid::{Grid, Resource};
+use super::grid::{Curves, Grid, Resource};
+use super::prices::{FAINT, Prices, share};
 use super::system::System;
 use super::{Effort, Goal};
 
 /// More tries than this change nothing: each is a chance of being late in a row.
 const TRIES_MAX: usize = 8;
 
-/// Curves with what is needed to find the cheapest slot of a stretch at once.
-pub(super) struct Prices {
-    curves: Vec<f64>,
-    slots: usize,
-    /// By curve and level: the cheapest of 2^level slots from each one on.
-    cheapest: Vec<Vec<Vec<u32>>>,
-}
-
-impl Prices {
-    pub(super) fn new(grid: &Grid, multipliers: &[Vec<f64>], longest: usize) -> Self {
-        let (curves, slots) = (grid.gather(multipliers), grid.slots);
-        let cheapest = curves.chunks(slots).map(|curve| levels(curve, longest)).collect();
-        Self { curves, slots, cheapest }
-    }
-
-    fn curve(&self, index: u32) -> &[f64] {
-        &self.curves[index as usize * self.slots..][..self.slots]
-    }
-
-    /// What a draw costs, and in which slot.
-    fn best(&self, draw: &Draw) -> (f64, u32) {
-        let ((first, last), (index, amount)) = (draw.span, draw.take);
-        let curve = self.curve(index);
-        let Some((other, further)) = draw.also else {
-            let slot = self.lowest(index, first, last);
-            return (amount * curve[slot as usize], slot);
-        };
-        let other = self.curve(other);
-        let mut best = (f64::INFINITY, first);
-        for slot in first..=last {
-            let cost = amount * curve[slot as usize] + further * other[slot as usize];
-            if cost < best.0 {
-                best = (cost, slot);
-            }
-        }
-        best
-    }
-
-    fn lowest(&self, index: u32, first: u32, last: u32) -> u32 {
-        let (curve, levels) = (self.curve(index), &self.cheapest[index as usize]);
-        let cheaper = |a: u32, b: u32| if curve[b as usize] < curve[a as usize] { b } else { a };
-        let level = (last - first + 1).ilog2() as usize;
-        if level == 0 {
-            return first;
-        }
-        match levels.get(level - 1) {
-            Some(row) => cheaper(row[first as usize], row[(last + 1 - (1 << level)) as usize]),
-            None => (first..=last).reduce(cheaper).unwrap_or(first),
-        }
-    }
-}
-
-/// The sparse table of a curve for stretches of up to `longest` slots.
-fn levels(curve: &[f64], longest: usize) -> Vec<Vec<u32>> {
-    let mut all: Vec<Vec<u32>> = Vec::new();
-    let mut width = 2;
-    while width <= longest && width <= curve.len() {
-        let half = width / 2;
-        let pick = |slot: usize| {
-            let (a, b) = match all.last() {
-                Some(below) => (below[slot], below[slot + half]),
-                None => (slot as u32, (slot + 1) as u32),
-            };
-            if curve[b as usize] < curve[a as usize] { b } else { a }
-        };
-        let row = (0..=curve.len() - width).map(pick).collect();
-        all.push(row);
-        width *= 2;
-    }
-    all
-}
-
-/// What a call costs at these prices, and which choices (by number) lead there: the first that is tried comes last.
-fn cheapest(choices: &Choices, range: &Span, prices: &Prices, path: &mut Vec<(usize, f64)>) -> f64 {
-    path.clear();
+/// What a call costs at these prices. `shares` is for how much of it goes to which choice (by number), `paid` for what
+/// each choice costs as such. With a `blur` above zero it goes not only to the cheapest, but to all that are not dearer
+/// by much more than this share of its price of a miss: what it costs does not hang on that.
+fn cheapest(
+    choices: &Choices,
+    range: &Span,
+    (prices, blur): (&Prices<'_>, f64),
+    (shares, paid): (&mut Vec<(usize, f64)>, &mut Vec<f64>),
+) -> f64 {
+    shares.clear();
+    paid.clear();
+    let (first, last) = range.choices;
+    let blur = blur * range.scale;
     let mut value = range.miss;
-    for level in 0..range.tries {
+    let mut best: Option<usize> = None;
+    for (index, choice) in (first..last).zip(&choices.choices[first..last]) {
+        let mut cost = choice.base;
+        for draw in choices.draws_of(choice) {
+            // Whatever else it takes, it is too dear.
+            if cost >= value + FAINT * blur {
+                break;
+            }
+            cost += prices.best(draw).0;
+        }
+        paid.push(cost);
+        let cost = cost + choice.late * range.miss;
+        if cost < value {
+            (best, value) = (Some(index), cost);
+        }
+    }
+    if blur > 0.0 {
+        let mut sum = share(range.miss - value, blur);
+        for (at, paid) in paid.iter().enumerate() {
+            let dearer = paid + choices.choices[first + at].late * range.miss - value;
+            let share = share(dearer, blur);
+            if share > 0.0 {
+                shares.push((first + at, share));
+                sum += share;
+            }
+        }
+        shares.iter_mut().for_each(|(_, share)| *share /= sum);
+    } else {
+        shares.extend(best.map(|best| (best, 1.0)));
+    }
+    for _ in 1..range.tries {
         let mut best: Option<(usize, f64)> = None;
-        for index in range.choices.0..range.choices.1 {
-            let choice = &choices.choices[index];
-            let (from, count) = choice.draws;
-            let draws = &choices.draws[from as usize..(from + count) as usize];
-            let paid = choice.base + draws.iter().map(|d| prices.best(d).0).sum::<f64>();
+        for (at, paid) in paid.iter().enumerate() {
+            let late = choices.choices[first + at].late;
             // A try that another one follows may be called off early, and then it need not have cost anything.
-            let cost = match level {
-                0 => paid + choice.late * range.miss,
-                _ => (1.0 - choice.late) * paid + choice.late * value,
-            };
+            let cost = (1.0 - late) * paid + late * value;
             if cost < best.map_or(value, |b| b.1) {
-                best = Some((index, cost));
+                best = Some((first + at, cost));
             }
         }
-        match best {
-            Some((index, cost)) => {
-                value = cost;
-                path.push((index, if level == 0 { 0.0 } else { choices.choices[index].late }));
-            }
-            // The first level counts a late try in full, the later ones do not.
-            None if level == 0 => {}
-            None => break,
-        }
+        let Some((index, cost)) = best else { break };
+        value = cost;
+        let late = choices.choices[index].late;
+        shares.iter_mut().for_each(|(_, share)| *share *= late);
+        shares.push((index, 1.0 - late));
     }
     value
 }
@@ -127,13 +87,17 @@ struct Span {
     miss: f64,
     tries: usize,
     weight: f64,
+    /// What it could cost at most with all capacity free, but for its misses.
+    scale: f64,
 }
 
 impl Span {
     fn new(call: &Call, from: usize, choices: &Choices, (system, goal): (&System, Goal)) -> Self {
         let tries = (system.classes[call.class.index()].tries as usize).clamp(1, TRIES_MAX);
         let miss = goal.miss(system, call.class);
-        Self { choices: (from, choices.choices.len()), miss, tries, weight: call.weight }
+        let outside = choices.choices[from..].iter().map(|c| c.base + c.late * miss).filter(|c| *c > 0.0);
+        let scale = outside.fold(miss, f64::min);
+        Self { choices: (from, choices.choices.len()), miss, tries, weight: call.weight, scale }
     }
 }
 
@@ -142,17 +106,23 @@ pub(super) fn certify(
     calls: &[Call],
     system: &System,
     grid: &Grid,
-    goal: Goal,
+    (goal, threads): (Goal, usize),
     multipliers: &[Vec<f64>],
 ) -> f64 {
-    let prices = Prices::new(grid, multipliers, grid.slots);
-    let (mut choices, mut path, mut sum) = (Choices::default(), Vec::new(), 0.0);
-    for call in calls {
-        choices.clear();
-        choices.add(call, system, grid, goal);
-        sum += call.weight
-            * cheapest(&choices, &Span::new(call, 0, &choices, (system, goal)), &prices, &mut path);
-    }
+    let longest: Vec<usize> = (0..grid.curves()).map(|curve| grid.places_of(curve).len()).collect();
+    let prices = Prices::new(grid, multipliers, &longest);
+    let part = |calls: &[Call]| {
+        let (mut choices, mut scratch, mut sum) = (Choices::default(), Scratch::default(), 0.0);
+        for call in calls.iter().filter(|call| goal.miss(system, call.class) > 0.0) {
+            choices.clear();
+            choices.add(call, system, grid, goal);
+            let span = Span::new(call, 0, &choices, (system, goal));
+            let memory = (&mut scratch.shares, &mut scratch.paid);
+            sum += call.weight * cheapest(&choices, &span, (&prices, 0.0), memory);
+        }
+        sum
+    };
+    let sum: f64 = in_parts(calls, threads, part).into_iter().sum();
     let rent = grid.rent(multipliers);
     sum - rent - super::grid::ROUNDING * (sum + rent)
 }
@@ -164,7 +134,9 @@ pub(super) struct Problem<'a> {
     calls: Vec<Span>,
     /// By family: what its multipliers are measured in.
     units: Vec<f64>,
-    longest: usize,
+    /// By curve: the longest stretch.
+    longest: Vec<usize>,
+    threads: usize,
 }
 
 /// What an ascent came to.
@@ -177,156 +149,195 @@ pub(super) struct Ascent {
     pub(super) last_gain: f64,
 }
 
+/// Memory that is used over and over.
+#[derive(Default)]
+struct Scratch {
+    shares: Vec<(usize, f64)>,
+    paid: Vec<f64>,
+    places: Vec<(f64, f64)>,
+}
+
 impl<'a> Problem<'a> {
-    pub(super) fn new(calls: &[Call], system: &System, grid: &'a Grid, goal: Goal) -> Self {
+    pub(super) fn new(calls: &[Call], system: &System, grid: &'a Grid, goal: Goal, threads: usize) -> Self {
         let mut choices = Choices::default();
         let mut spans = Vec::with_capacity(calls.len());
-        for call in calls {
+        // Nothing can be won from a call that costs nothing to miss.
+        for call in calls.iter().filter(|call| goal.miss(system, call.class) > 0.0) {
             let from = choices.choices.len();
             choices.add(call, system, grid, goal);
-            // Nothing can be won from a call that costs nothing to miss.
-            if goal.miss(system, call.class) > 0.0 {
-                spans.push(Span::new(call, from, &choices, (system, goal)));
+            spans.push(Span::new(call, from, &choices, (system, goal)));
+        }
+        let mut longest = vec![1; grid.curves()];
+        for draw in &choices.draws {
+            if let Draw::Spot { span, take, also: None } = draw {
+                let longest = &mut longest[take.0 as usize];
+                *longest = (*longest).max((span.1 - span.0 + 1) as usize);
             }
         }
-        let longest = choices.draws.iter().map(|d| (d.span.1 - d.span.0 + 1) as usize).max().unwrap_or(1);
         let units = units(grid, &choices, &spans);
-        Self { grid, choices, calls: spans, units, longest }
+        Self { grid, choices, calls: spans, units, longest, threads }
     }
 
-    /// The value, and what is taken along each curve.
-    fn price(&self, multipliers: &[Vec<f64>]) -> (f64, Vec<f64>) {
-        let prices = Prices::new(self.grid, multipliers, self.longest);
-        let slots = self.grid.slots;
-        let mut taken = vec![0.0; self.grid.curves() * slots];
-        let (mut path, mut sum) = (Vec::new(), 0.0);
-        for call in &self.calls {
-            sum += call.weight * cheapest(&self.choices, call, &prices, &mut path);
-            let mut weight = call.weight;
-            for (index, late) in path.iter().rev() {
-                let (from, count) = self.choices.choices[*index].draws;
-                for draw in &self.choices.draws[from as usize..(from + count) as usize] {
-                    let (_, slot) = prices.best(draw);
-                    for (curve, amount) in [Some(draw.take), draw.also].into_iter().flatten() {
-                        taken[curve as usize * slots + slot as usize] += weight * (1.0 - late) * amount;
-                    }
+    /// The value, and what is taken of each row if calls are spread with that blur.
+    fn price(&self, multipliers: &[Vec<f64>], blur: f64) -> (f64, Vec<Vec<f64>>) {
+        let prices = Prices::new(self.grid, multipliers, &self.longest);
+        let part = |calls: &[Span]| {
+            let mut taken = vec![0.0; self.grid.places()];
+            let (mut scratch, mut sum) = (Scratch::default(), 0.0);
+            for call in calls {
+                sum += self.price_one(call, (&prices, blur), &mut scratch, &mut taken);
+            }
+            (sum, taken)
+        };
+        let (mut sum, mut taken) = (0.0, vec![0.0; self.grid.places()]);
+        for (value, part) in in_parts(&self.calls, self.threads, part) {
+            sum += value;
+            taken.iter_mut().zip(part).for_each(|(all, part)| *all += part);
+        }
+        (sum - self.grid.rent(multipliers), self.grid.scatter(&taken))
+    }
+
+    fn price_one(
+        &self,
+        call: &Span,
+        (prices, blur): (&Prices<'_>, f64),
+        scratch: &mut Scratch,
+        taken: &mut [f64],
+    ) -> f64 {
+        let Scratch { shares, paid, places } = scratch;
+        let value = cheapest(&self.choices, call, (prices, blur), (shares, paid));
+        for (index, share) in shares {
+            for draw in self.choices.draws_of(&self.choices.choices[*index]) {
+                prices.spread(draw, blur * call.scale, places);
+                let sum: f64 = places.iter().map(|(_, share)| share).sum();
+                for (at, part) in &*places {
+                    self.take(draw, *at, call.weight * *share * part / sum, taken);
                 }
-                weight *= late;
             }
         }
-        (sum - self.grid.rent(multipliers), taken)
+        call.weight * value
+    }
+
+    /// Adds what a draw takes from there on, `weight` times.
+    fn take(&self, draw: &Draw, from: f64, weight: f64, taken: &mut [f64]) {
+        match *draw {
+            Draw::Spot { take, also, .. } => {
+                for (curve, amount) in [Some(take), also].into_iter().flatten() {
+                    taken[self.grid.places_of(curve as usize)][from as usize] += weight * amount;
+                }
+            }
+            Draw::Run { curve, length, .. } => {
+                let taken = &mut taken[self.grid.places_of(curve as usize)];
+                let (mut at, end) = (from, from + length);
+                while at < end {
+                    let tick = at as usize;
+                    let next = end.min((tick + 1) as f64);
+                    taken[tick.min(taken.len() - 1)] += weight * (next - at) * self.grid.tick_s();
+                    at = next;
+                }
+            }
+        }
     }
 
     /// The best multipliers that the effort finds.
     pub(super) fn climb(&self, effort: &Effort) -> Ascent {
-        let grid = self.grid;
-        let mut best = (grid.zero(), f64::NEG_INFINITY);
-        let (mut iterations, mut last_gain) = (0, 0.0);
-        for level in &LEVELS {
-            let rounds = (f64::from(effort.iterations.max(1)) * level.share).ceil().max(2.0) as u32;
-            let mut climb = Climb::new(best.0.clone());
+        let rounds = effort.iterations.max(1).div_ceil(BLURS.len() as u32);
+        let nothing = self.price(&self.grid.zero(), 0.0).0;
+        let mut best = (self.grid.zero(), nothing);
+        let (mut now, mut last_gain, mut iterations) = (self.grid.zero(), 0.0, 1);
+        for blur in BLURS {
             let before = best.1;
-            for round in 0..rounds {
-                let (value, taken) = self.price(&climb.now);
+            let (mut last, mut kept, mut had) = (now.clone(), 0, f64::NEG_INFINITY);
+            for _ in 0..rounds {
+                let (value, rows) = self.price(&now, blur);
                 if value > best.1 {
-                    best = (climb.now.clone(), value);
+                    best = (now.clone(), value);
                 }
-                climb.step(grid, &self.units, &grid.scatter(&taken), (level, round, rounds));
+                let on = self.step(&mut now, &rows, blur, &last);
+                // Too fast where the value falls, in the wrong direction where the slope has turned.
+                kept = match (on, value >= had) {
+                    (true, true) => kept + 1,
+                    (true, false) => kept / 2,
+                    (false, _) => 0,
+                };
+                had = value;
+                forward(&mut now, &mut last, f64::from(kept) / (f64::from(kept) + 3.0));
             }
-            let mean = climb.mean();
-            let (value, _) = self.price(&mean);
-            if value > best.1 {
-                best = (mean, value);
-            }
-            iterations += rounds + 1;
+            iterations += rounds;
             last_gain = best.1 - before;
+            if best.1 <= nothing + GAIN * nothing.abs() {
+                // Nothing is scarce.
+                break;
+            }
         }
         let (multipliers, value) = best;
         Ascent { multipliers, value, iterations, last_gain }
     }
-}
 
-/// A stage of the ascent.
-struct Level {
-    /// So many slots share a multiplier.
-    group: usize,
-    /// Of the iterations.
-    share: f64,
-    /// First and last step, as a share of the multiplier.
-    steps: (f64, f64),
-}
-
-/// From hours to slots.
-const LEVELS: [Level; 4] = [
-    Level { group: 64, share: 0.2, steps: (0.5, 0.02) },
-    Level { group: 16, share: 0.2, steps: (0.2, 0.01) },
-    Level { group: 4, share: 0.25, steps: (0.1, 0.005) },
-    Level { group: 1, share: 0.35, steps: (0.05, 0.0025) },
-];
-
-/// How much of the last slope and of the last square of it is kept.
-const KEPT: (f64, f64) = (0.8, 0.95);
-
-/// A multiplier moves in shares of itself, and of this share of what its row could be worth, so that it can leave zero.
-const LEAST: f64 = 0.2;
-
-struct Climb {
-    now: Vec<Vec<f64>>,
-    slope: Vec<Vec<f64>>,
-    square: Vec<Vec<f64>>,
-    sum: Vec<Vec<f64>>,
-    summed: f64,
-}
-
-impl Climb {
-    fn new(from: Vec<Vec<f64>>) -> Self {
-        let zero: Vec<Vec<f64>> = from.iter().map(|f| vec![0.0; f.len()]).collect();
-        Self { now: from, slope: zero.clone(), square: zero.clone(), sum: zero, summed: 0.0 }
-    }
-
-    fn step(
-        &mut self,
-        grid: &Grid,
-        units: &[f64],
-        rows: &[Vec<f64>],
-        (level, round, rounds): (&Level, u32, u32),
-    ) {
-        let done = f64::from(round) / f64::from(rounds);
-        let size = level.steps.0 * (level.steps.1 / level.steps.0).powf(done);
-        let seen = f64::from(round + 1);
-        let (fix1, fix2) = (1.0 - KEPT.0.powf(seen), 1.0 - KEPT.1.powf(seen));
-        for (index, family) in grid.families.iter().enumerate() {
-            let shared = (level.group / family.group).max(1);
-            for start in (0..family.capacity.len()).step_by(shared) {
-                let windows = start..(start + shared).min(family.capacity.len());
-                let capacity: f64 = family.capacity[windows.clone()].iter().sum();
-                let over: f64 = rows[index][windows.clone()].iter().sum::<f64>() - capacity;
-                let over = over / capacity.max(1e-9);
-                for at in windows {
-                    let slope = &mut self.slope[index][at];
-                    *slope = KEPT.0 * *slope + (1.0 - KEPT.0) * over;
-                    let square = &mut self.square[index][at];
-                    *square = KEPT.1 * *square + (1.0 - KEPT.1) * over * over;
-                    let lambda = &mut self.now[index][at];
-                    let unit = lambda.max(LEAST * units[index]);
-                    let by = size * unit * (*slope / fix1) / ((*square / fix2).sqrt() + 1e-6);
-                    *lambda = (*lambda + by).max(0.0);
-                    if done >= 0.5 {
-                        self.sum[index][at] += *lambda;
-                    }
-                }
+    /// One step up the slope. Does it lead on in the direction in which `last` was left?
+    fn step(&self, now: &mut [Vec<f64>], rows: &[Vec<f64>], blur: f64, last: &[Vec<f64>]) -> bool {
+        let mut along = 0.0;
+        for (index, family) in self.grid.families.iter().enumerate() {
+            let size = STEP * blur * self.units[index];
+            let places = now[index].iter_mut().zip(&last[index]);
+            for ((lambda, last), (taken, most)) in places.zip(rows[index].iter().zip(&family.capacity)) {
+                let over = (taken - most) / most.max(1e-9);
+                *lambda = (*lambda + size * over.min(OVER_MAX)).max(0.0);
+                along += (taken - most) * (*lambda - last);
             }
         }
-        if done >= 0.5 {
-            self.summed += 1.0;
-        }
-    }
-
-    fn mean(&self) -> Vec<Vec<f64>> {
-        let n = self.summed.max(1.0);
-        self.sum.iter().map(|family| family.iter().map(|l| l / n).collect()).collect()
+        along >= 0.0
     }
 }
+
+/// Further in the direction of the last step, by that share of it.
+fn forward(now: &mut [Vec<f64>], last: &mut [Vec<f64>], by: f64) {
+    for (now, last) in now.iter_mut().flatten().zip(last.iter_mut().flatten()) {
+        let at = *now;
+        *now = (at + by * (at - *last)).max(0.0);
+        *last = at;
+    }
+}
+
+/// Calls that are worked on by one thread at a time.
+const PART: usize = 16_384;
+
+/// Shows each part of the calls to `work`, on so many threads, and returns what came of each, in order: the same on any
+/// number of threads.
+fn in_parts<C: Sync, T: Send>(calls: &[C], threads: usize, work: impl Fn(&[C]) -> T + Sync) -> Vec<T> {
+    let parts: Vec<&[C]> = calls.chunks(PART).collect();
+    if threads <= 1 || parts.len() <= 1 {
+        return parts.into_iter().map(work).collect();
+    }
+    let share = parts.len().div_ceil(threads);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let crew: Vec<_> = parts
+            .chunks(share)
+            .map(|mine| scope.spawn(move || mine.iter().map(|part| work(part)).collect::<Vec<_>>()))
+            .collect();
+        crew.into_iter().flat_map(joined).collect()
+    })
+}
+
+/// What a thread came to; what stopped it stops whoever asked.
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// How far calls are spread over what is dearer than the best, as a share of what they would cost elsewhere, stage by
+/// stage.
+const BLURS: [f64; 4] = [0.05, 0.02, 0.008, 0.003];
+
+/// A first stage that raises the bound by no more than this share of it has found nothing that is worth a price.
+const GAIN: f64 = 1e-6;
+
+/// A multiplier moves by this much of its unit and of the blur where its row is full twice over. A third or three times
+/// as much gives bounds within one in a hundred of each other.
+const STEP: f64 = 0.1;
+
+/// A row that is fuller than this does not move its multiplier further.
+const OVER_MAX: f64 = 5.0;
 
 /// What a unit of each row's resource would be worth if it saved all that calls cost without it.
 fn units(grid: &Grid, choices: &Choices, calls: &[Span]) -> Vec<f64> {
@@ -334,13 +345,23 @@ fn units(grid: &Grid, choices: &Choices, calls: &[Span]) -> Vec<f64> {
     for call in calls {
         for choice in &choices.choices[call.choices.0..call.choices.1] {
             let saves = (call.miss * (1.0 - choice.late) - choice.base).max(0.0) * call.weight;
-            let (from, count) = choice.draws;
-            for draw in &choices.draws[from as usize..(from + count) as usize] {
-                for (curve, amount) in [Some(draw.take), draw.also].into_iter().flatten() {
+            for draw in choices.draws_of(choice) {
+                let (take, also) = match *draw {
+                    Draw::Spot { take, also, .. } => (take, also),
+                    Draw::Run { curve, length, .. } => ((curve, length * grid.tick_s()), None),
+                };
+                for (curve, amount) in [Some(take), also].into_iter().flatten() {
                     taken[curve as usize].0 += saves;
                     taken[curve as usize].1 += amount * call.weight;
                 }
             }
+        }
+    }
+    // A second is a second, whoever is in a hurry.
+    for Curves { prefill, rush, .. } in grid.banks.iter().map(|bank| bank.curves) {
+        if let (Some(a), Some(b)) = (prefill, rush) {
+            let both = (taken[a].0 + taken[b].0, taken[a].1 + taken[b].1);
+            (taken[a], taken[b]) = (both, both);
         }
     }
     let unit = |resource, bank: Option<usize>, pool: crate::domain::PoolId| {
@@ -350,12 +371,14 @@ fn units(grid: &Grid, choices: &Choices, calls: &[Span]) -> Vec<f64> {
         };
         let curve = match resource {
             Resource::Prefill => curves.prefill,
+            Resource::Rush => curves.rush,
             Resource::Seats => curves.seat,
             Resource::Room => curves.room,
             Resource::Requests => curves.request,
             Resource::Tokens => curves.token,
         };
-        curve.map(|c| taken[c]).filter(|t| t.1 > 0.0).map_or(0.0, |t| t.0 / t.1)
+        let (saves, amount) = curve.map_or((0.0, 0.0), |c| taken[c]);
+        if amount > 0.0 { saves / amount } else { 0.0 }
     };
     grid.families.iter().map(|f| unit(f.resource, f.bank, f.pool)).collect()
 }

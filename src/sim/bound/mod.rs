@@ -78,7 +78,7 @@ pub use system::{Class, Limit, Pool, System, TokenLimit};
 
 use self::demand::Call;
 use self::dual::Problem;
-use self::grid::Grid;
+use self::grid::{Grid, Pace};
 use super::traffic::Traffic;
 use crate::domain::{ClassId, Duration, PoolId};
 
@@ -87,6 +87,7 @@ mod dual;
 mod floor;
 mod grid;
 mod normal;
+mod prices;
 mod system;
 
 #[cfg(test)]
@@ -97,14 +98,33 @@ mod tests;
 pub struct Effort {
     /// Length of a slot; longer for very long traffic.
     pub slot: Duration,
+    /// Length of the slots in which calls that must begin within seconds compete for prefill.
+    pub rush: Duration,
     /// Steps of the ascent.
     pub iterations: u32,
+    /// Threads. They change nothing but the time it takes.
+    pub threads: usize,
+}
+
+/// Traffic of more calls than this gets longer slots and fewer steps.
+const MANY: usize = 120_000;
+
+impl Effort {
+    /// What so many calls are worth: half a minute at most, on one core.
+    pub fn of(calls: usize) -> Self {
+        if calls <= MANY {
+            return Self::default();
+        }
+        let slot = Duration::from_secs(30);
+        Self { slot, rush: slot, iterations: 60, ..Self::default() }
+    }
 }
 
 impl Default for Effort {
-    /// Ten seconds are a few answers long: shorter slots cost time and add little while answers straddle them.
+    /// Ten seconds are a few answers long: shorter slots cost time and add little while answers straddle them. Half a
+    /// second is half of the time that a person's first token has.
     fn default() -> Self {
-        Self { slot: Duration::from_secs(10), iterations: 200 }
+        Self { slot: Duration::from_secs(10), rush: Duration::from_millis(500), iterations: 120, threads: 1 }
     }
 }
 
@@ -208,9 +228,10 @@ const TAIL_S: f64 = 300.0;
 pub fn bound(system: &System, traffic: &Traffic, goal: Goal, effort: &Effort) -> Bound {
     let calls = demand::calls(traffic);
     let grid = grid(system, &calls, effort);
-    let aggregate = demand::alike(&calls, &grid);
-    let ascent = Problem::new(&aggregate, system, &grid, goal).climb(effort);
-    let certify = |multipliers| dual::certify(&calls, system, &grid, goal, multipliers).max(0.0);
+    let aggregate = demand::alike(&calls, system, &grid);
+    let threads = effort.threads;
+    let ascent = Problem::new(&aggregate, system, &grid, goal, threads).climb(effort);
+    let certify = |multipliers| dual::certify(&calls, system, &grid, (goal, threads), multipliers).max(0.0);
     let (value, trivial) = (certify(&ascent.multipliers), certify(&grid.zero()));
     let hours = calls.last().zip(calls.first()).map_or(0.0, |(b, a)| b.at_s - a.at_s).max(1.0) / 3600.0;
     Bound {
@@ -232,17 +253,18 @@ fn grid(system: &System, calls: &[Call], effort: &Effort) -> Grid {
     let longest_s = targets.map(|t| t.as_secs_f64()).fold(0.0, f64::max).min(LONGEST_S);
     let end_s = calls.last().map_or(0.0, |c| c.at_s) + longest_s + TAIL_S;
     let slot_s = effort.slot.as_secs_f64().max((end_s - start_s) / SLOTS_MAX).max(1e-3);
+    let ticks = (slot_s / effort.rush.as_secs_f64().max(1e-3)).round().max(1.0) as usize;
     let tokens = |c: &Call| f64::from(c.output - 1);
     let held = calls.iter().map(|c| tokens(c) * (f64::from(c.input) + f64::from(c.output))).sum::<f64>();
     let decoded = calls.iter().map(tokens).sum::<f64>().max(1.0);
-    Grid::new(system, (start_s, end_s), slot_s, held / decoded)
+    Grid::new(system, (start_s, end_s), Pace { slot_s, ticks }, held / decoded)
 }
 
 fn rows(system: &System, grid: &Grid, multipliers: Vec<Vec<f64>>) -> Vec<Rows> {
     let rows = |(family, multipliers): (&grid::Family, Vec<f64>)| Rows {
         pool: Arc::clone(&system.pools[family.pool.index()].name),
         resource: family.resource,
-        window_s: grid.slot_s() * family.group as f64,
+        window_s: grid.tick_s() * family.group as f64,
         multipliers,
     };
     grid.families.iter().zip(multipliers).map(rows).collect()

@@ -18,6 +18,8 @@ struct Line<'a> {
     bound_j: Option<f64>,
     attainment: f64,
     attainment_by_class: ByClass<'a>,
+    bound_attainment: Option<f64>,
+    bound_attainment_by_class: ByClass<'a>,
     ttft_p50_ms: ByClass<'a>,
     ttft_p99_ms: ByClass<'a>,
     rejected: u64,
@@ -48,6 +50,11 @@ fn line<'a>(report: &'a Report, run: &'a Tally) -> Line<'a> {
             |(at, class): (usize, &'a ClassFacts)| (class.name.as_str(), run.classes.get(at).and_then(of));
         ByClass(report.classes.iter().enumerate().map(of).collect())
     };
+    let bound = report.bound(run.seed);
+    let ceiling = |(at, class): (usize, &'a ClassFacts)| {
+        let share = bound.and_then(|bound| bound.goodput_by_class.get(at)).filter(|share| share.is_finite());
+        (class.name.as_str(), share.map(|share| rounded_up(*share, 6)))
+    };
     let quantile = |q: f64| by_class(&|tally| tally.ttft_quantile(q).map(|ms| rounded(ms, 1)));
     Line {
         policy: &run.policy,
@@ -55,14 +62,22 @@ fn line<'a>(report: &'a Report, run: &'a Tally) -> Line<'a> {
         calls: run.calls(),
         usd: rounded(run.usd(), 6),
         j: rounded(run.j(), 6),
-        bound_j: report.bound(run.seed).and_then(|bound| bound.j).map(|j| rounded(j, 6)),
+        bound_j: bound.and_then(|bound| bound.j).map(|j| rounded(j, 6)),
         attainment: rounded(run.attainment(), 6),
         attainment_by_class: by_class(&|tally| (tally.offered > 0).then(|| rounded(tally.attainment(), 6))),
+        bound_attainment: bound.and_then(|bound| bound.goodput).map(|share| rounded_up(share, 6)),
+        bound_attainment_by_class: ByClass(report.classes.iter().enumerate().map(ceiling).collect()),
         ttft_p50_ms: quantile(0.5),
         ttft_p99_ms: quantile(0.99),
         rejected: run.rejected(),
         owned_utilisation: report.owned_use(run).map(|share| rounded(share, 6)),
     }
+}
+
+/// What no share is above stays that when it is rounded.
+fn rounded_up(x: f64, decimals: i32) -> f64 {
+    let unit = 10_f64.powi(decimals);
+    ((x * unit).ceil() / unit).min(1.0)
 }
 
 /// To so many decimals, and never minus zero.

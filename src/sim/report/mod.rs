@@ -115,6 +115,8 @@ pub struct Bound {
     pub j: Option<f64>,
     /// The share of calls that meet every target is at most this.
     pub goodput: Option<f64>,
+    /// The same by class, each as if the others were out of its way.
+    pub goodput_by_class: Vec<f64>,
     /// Time to the first token if nobody ever waited, by class.
     pub floor: Vec<Floor>,
 }

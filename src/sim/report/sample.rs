@@ -69,6 +69,7 @@ pub(super) fn full(seeds: u64) -> Report {
                 seed,
                 j: Some(9.0 + 0.4 * seed as f64),
                 goodput: Some(0.9997),
+                goodput_by_class: vec![0.9995, 1.0, 1.0],
                 floor: vec![floor; 3],
             })
             .collect(),

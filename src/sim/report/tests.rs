@@ -156,7 +156,8 @@ fn hostile() -> Report {
     for text in [&mut capacity[0].what, &mut frontier[0].label, &mut tuning[0].chosen] {
         attack.clone_into(text);
     }
-    bounds[0] = Bound { seed: 1, j: Some(f64::NAN), goodput: Some(f64::INFINITY), floor: Vec::new() };
+    bounds[0] = Bound { seed: 1, j: Some(f64::NAN), goodput: Some(f64::INFINITY), ..Bound::default() };
+    bounds[1].goodput_by_class = vec![f64::NAN];
     bounds[1].floor = vec![Floor { p50_ms: f64::NAN, p99_ms: 0.0 }];
     capacity[0].shadow_usd_per_hour = f64::NAN;
     frontier[0].usd = f64::NAN;

@@ -30,7 +30,7 @@ pub fn table(report: &Report, style: Style) -> String {
     let mut text = heading(report);
     text.push('\n');
     text.push_str(&policies(report, &digests, style));
-    for line in [said(report, &digests), legend(&digests)].into_iter().flatten() {
+    for line in [said(report, &digests), ceilings(report), legend(&digests)].into_iter().flatten() {
         text.push_str(&format!("\n{line}\n"));
     }
     if let Some(first) = digests.first() {
@@ -179,6 +179,20 @@ fn said(report: &Report, digests: &[Digest<'_>]) -> Option<String> {
     let (us, them) = (dollars(ours.j.mean), dollars(other.j.mean));
     let compared = compared(ours.j.mean, other.j.mean);
     Some(format!("{OURS}: J {us}, {compared} {} ({them}){bound}", shortened(other.policy, NAME_MAX)))
+}
+
+/// What no policy can meet more of, class by class, as a mean over the seeds.
+pub(super) fn ceilings(report: &Report) -> Option<String> {
+    let of = |at: usize| {
+        let all = report.bounds.iter().filter_map(move |bound| bound.goodput_by_class.get(at).copied());
+        Spread::of(all).map(|share| percent(share.mean))
+    };
+    let classes = report.classes.iter().enumerate();
+    let parts: Vec<String> = classes
+        .filter_map(|(at, class)| Some(format!("{} {}", shortened(&class.name, NAME_MAX), of(at)?)))
+        .collect();
+    let each = "each with the others out of its way";
+    (!parts.is_empty()).then(|| format!("No policy can meet more (%, {each}): {}", parts.join(", ")))
 }
 
 /// `54 % below`, `3 % above`, `as much as`.

@@ -10,7 +10,7 @@ mod waits;
 
 use super::digest::Digest;
 use super::figures::{count, dollars, fixed, percent, seconds};
-use super::text::compared;
+use super::text::{ceilings, compared};
 use super::{OURS, Report};
 use canvas::escaped;
 
@@ -173,10 +173,11 @@ fn money(report: &Report, digests: &[Digest<'_>]) -> String {
         " The line is what one policy does as misses are priced lower or higher."
     };
     let first = money::dollars_against_attainment(report, &known);
+    let ceilings = ceilings(report).map_or_else(String::new, |text| format!(" {}.", escaped(&text)));
     let how = format!(
         "How to read: up is better, left is cheaper, so the top left corner wins. The scale spreads out what is missing \
          to 100\u{a0}%: each step from 90 to 99 to 99.9\u{a0}% has the same height.{seeds}{line} Open circles are our policy with \
-         a part taken out."
+         a part taken out.{ceilings}"
     );
     let bound = digests.iter().any(|digest| digest.bound.is_some());
     let bound = if bound {
