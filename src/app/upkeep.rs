@@ -78,6 +78,11 @@ impl Upkeep {
         }
     }
 
+    /// Asks no engine any more, until [`Self::poll`].
+    pub(super) fn end_polls(&mut self) {
+        self.pools.values_mut().for_each(|care| care.polls = None);
+    }
+
     /// Asks the engines of a pool how busy they are, from now on in this way, or not at all.
     pub(super) fn poll(&mut self, name: &Arc<str>, pool: PoolId, settings: Option<probe::Settings>) {
         self.care(name).polls = None;

@@ -109,7 +109,11 @@ impl Fleet {
         let transitions = self.judge(facts, &ticket, end, now);
         self.changed(&transitions, now);
         if let Some(pool) = self.pools.get_mut(ticket.dispatch.pool.index()) {
+            let had = pool.endpoints.len();
             pool.tidy();
+            if pool.endpoints.len() < had {
+                self.forget_prefixes();
+            }
         }
         transitions
     }
@@ -117,17 +121,11 @@ impl Fleet {
     /// The attempt gives back its place, and says how many of those there are.
     fn learn_capacity(&mut self, ticket: &Ticket, end: AttemptEnd, now: Now) {
         let pool = ticket.dispatch.pool.index();
-        if matches!(end, AttemptEnd::Ok { .. })
-            && let Some(pool) = self.pools.get_mut(pool)
-        {
-            pool.in_flight.served();
-        }
-        self.release(ticket, now);
+        self.release(ticket, matches!(end, AttemptEnd::Ok { .. }), now);
         let full = matches!(end, AttemptEnd::Failed { kind: FailureKind::Overloaded, .. });
         // What a provider has too much of is not ours to count.
         if full && let Some(pool) = self.pools.get_mut(pool).filter(|pool| pool.owned) {
-            let least = pool.slots * f64::from(pool.present.max(1));
-            pool.in_flight.turned_away(least as u32);
+            pool.in_flight.turned_away(pool.all_slots());
         }
     }
 
@@ -153,7 +151,7 @@ impl Fleet {
     }
 
     /// Gives back the place that it held.
-    fn release(&mut self, ticket: &Ticket, now: Now) {
+    fn release(&mut self, ticket: &Ticket, served: bool, now: Now) {
         if ticket.first_token.is_none() {
             self.prefilled(ticket);
         }
@@ -165,7 +163,7 @@ impl Fleet {
             pool.held(now.mono.secs_since(first), &self.settings.estimate);
         }
         pool.granted.spend(ticket.cost.as_dollars() - ticket.dispatch.expected_usd, now);
-        let was_full = pool.in_flight.leave();
+        let was_full = pool.in_flight.leave(served);
         if pool.in_flight.count() == 0 {
             pool.backlog = Backlog::NONE;
         }

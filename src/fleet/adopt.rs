@@ -95,6 +95,9 @@ impl Fleet {
             match fate(was(id), catalog.has_pool(id)) {
                 Fate::Stays => {
                     let (then, is) = (before.pool(id), catalog.pool(id));
+                    if then.engine_prior == is.engine_prior && !renewed.contains(&id) {
+                        new.in_flight.as_before(old.in_flight);
+                    }
                     new.inherit(old, then, is, now);
                     if renewed.contains(&id) {
                         let health = &self.settings.health;
@@ -105,6 +108,7 @@ impl Fleet {
             }
             new.recount(now.mono, &self.settings.health);
             new.limit();
+            new.in_flight.holds(new.all_slots());
             if was(id) && !catalog.has_pool(id) {
                 out.push(pool_transition(id, "healthy", "withdrawn", "the config names it no more"));
             }

@@ -139,8 +139,14 @@ impl Fleet {
         state.best = 0;
         state.recount(now.mono, &self.settings.health);
         state.limit();
-        self.prefixes.retain(|id, _| self.pools.iter().any(|p| p.endpoint(id).is_some()));
+        state.in_flight.holds(state.all_slots());
+        self.forget_prefixes();
         self.news(pool, now.mono);
+    }
+
+    /// What endpoints hold that are gone.
+    fn forget_prefixes(&mut self) {
+        self.prefixes.retain(|id, _| self.pools.iter().any(|p| p.endpoint(id).is_some()));
     }
 
     /// No new calls to the pool until [`Self::resume`]; those under way finish.

@@ -182,6 +182,11 @@ impl PoolState {
         self.hearsay_only = true;
     }
 
+    /// What all its endpoints together decode at once: it holds so many in any case.
+    pub(super) fn all_slots(&self) -> u32 {
+        (self.slots * f64::from(self.present.max(1))) as u32
+    }
+
     /// Removes endpoints that have left and whose last call is over.
     pub(super) fn tidy(&mut self) {
         let had = self.endpoints.len();

@@ -75,11 +75,16 @@ impl Driven {
     /// Feeds the machine under the fleet's lock, and tells people afterwards.
     pub(super) fn step(&mut self, event: Event) -> Step {
         let now = self.router.clock.now();
+        // The last to let go of an edition takes down its upstreams: not while all calls wait for the lock.
+        let mut _done_with = None;
         let (step, called) = {
             let mut fleet = self.router.fleet();
             if !Arc::ptr_eq(fleet.catalog(), &self.edition.catalog) {
                 let before = std::mem::replace(&mut self.edition, self.router.editions.present());
-                self.began_with.get_or_insert(before);
+                match &self.began_with {
+                    Some(_) => _done_with = Some(before),
+                    None => self.began_with = Some(before),
+                }
             }
             let step = self.call.on(event, &mut fleet, &self.edition.catalog, now);
             (step, fleet.call_up())

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::drive::Driven;
-use crate::call::Event;
-use crate::domain::{Body, Request};
+use crate::call::{AttemptRecord, AttemptResult, Event};
+use crate::domain::{Body, FailureKind, Request};
 
 impl Driven {
     /// How the call begins: as all do, unless its request is kept back.
@@ -16,7 +16,7 @@ impl Driven {
         if !self.router.suspicious.load(Ordering::Relaxed) {
             return Event::Start;
         }
-        let (print, now) = (fingerprint(request), self.router.clock.mono());
+        let (print, now) = (self.fingerprint(request), self.router.clock.mono());
         match self.router.fleet().suspects().kept_back(print, now) {
             Some(until) => {
                 self.router.telemetry.kept_back(self.call.facts().id);
@@ -28,9 +28,14 @@ impl Driven {
 
     /// The call came to nothing.
     pub(super) fn suspect(&self, request: &Request) {
-        let mut fleet = self.router.fleet();
-        if self.call.lost_its_connections(&fleet) {
-            fleet.suspects().stopped(fingerprint(request), self.router.clock.mono());
+        let lost = |a: &AttemptRecord| a.result == AttemptResult::Failed(FailureKind::Disconnected);
+        if !self.call.record().attempts.iter().any(lost) {
+            return;
+        }
+        if self.call.lost_its_connections(&self.router.fleet()) {
+            // Not under the lock: a request may be long.
+            let (print, now) = (self.fingerprint(request), self.router.clock.mono());
+            self.router.fleet().suspects().stopped(print, now);
             self.router.suspicious.store(true, Ordering::Relaxed);
         }
     }
@@ -38,11 +43,24 @@ impl Driven {
     /// The call is answered, or begins to be.
     pub(super) fn exonerate(&self, request: &Request) {
         if self.router.suspicious.load(Ordering::Relaxed) {
-            let print = fingerprint(request);
+            let (print, now) = (self.fingerprint(request), self.router.clock.mono());
             let mut fleet = self.router.fleet();
-            fleet.suspects().answered(print);
+            fleet.suspects().answered(print, now);
             self.router.suspicious.store(!fleet.suspects().is_empty(), Ordering::Relaxed);
         }
+    }
+}
+
+impl Driven {
+    /// The same for the same request of the same tenant: nobody learns what others ask.
+    fn fingerprint(&self, request: &Request) -> u64 {
+        let mut hashed = Hashed(Xxh3::with_seed(u64::from(self.call.facts().tenant.0)));
+        match &request.body {
+            Body::OpenAi(body) => hashed.0.update(body),
+            // Into a hash it cannot fail.
+            Body::Canonical(ask) => drop(write!(hashed, "{ask:?}")),
+        }
+        hashed.0.digest()
     }
 }
 
@@ -54,15 +72,4 @@ impl fmt::Write for Hashed {
         self.0.update(text.as_bytes());
         Ok(())
     }
-}
-
-/// The same for the same request, whoever sends it.
-fn fingerprint(request: &Request) -> u64 {
-    let mut hashed = Hashed(Xxh3::new());
-    match &request.body {
-        Body::OpenAi(body) => hashed.0.update(body),
-        // Into a hash it cannot fail.
-        Body::Canonical(ask) => drop(write!(hashed, "{ask:?}")),
-    }
-    hashed.0.digest()
 }

@@ -58,9 +58,12 @@ impl InFlight {
         self.now = self.now.saturating_add(1);
     }
 
-    /// One less; never below zero. True if it was full.
-    pub fn leave(&mut self) -> bool {
+    /// One less; never below zero. If it was `served` at the limit that was learned, that rises. True if it was full.
+    pub fn leave(&mut self, served: bool) -> bool {
         let was_full = self.full().is_some();
+        if served && let Some(held) = self.held.as_mut().filter(|held| f64::from(self.now) >= held.floor()) {
+            *held += RISE;
+        }
         self.now = self.now.saturating_sub(1);
         was_full
     }
@@ -72,11 +75,14 @@ impl InFlight {
         self.held = Some(self.held.map_or(held, |before| before.min(held)));
     }
 
-    /// One that is about to leave was served.
-    pub fn served(&mut self) {
-        if let Some(held) = self.held.as_mut().filter(|held| f64::from(self.now) >= held.floor()) {
-            *held += RISE;
-        }
+    /// It can hold so many in any case: there is more of it than when it turned some away.
+    pub fn holds(&mut self, least: u32) {
+        self.held = self.held.map(|held| held.max(f64::from(least)));
+    }
+
+    /// It is as it was: what was learned holds.
+    pub fn as_before(&mut self, before: Self) {
+        self.held = before.held;
     }
 }
 
@@ -90,11 +96,11 @@ mod tests {
         (0..300).for_each(|_| calls.enter());
         assert_eq!(calls.full(), None);
         for _ in 0..200 {
-            calls.leave();
+            calls.leave(false);
             calls.turned_away(10);
         }
         assert_eq!((calls.limit(), calls.full()), (Some(100), Some(100)));
-        calls.leave();
+        calls.leave(false);
         assert_eq!(calls.full(), None);
     }
 
@@ -102,29 +108,41 @@ mod tests {
     fn a_limit_that_was_learned_rises_while_all_are_served() {
         let mut calls = InFlight::new(Some(108));
         (0..101).for_each(|_| calls.enter());
-        calls.leave();
+        calls.leave(false);
         calls.turned_away(0);
         for _ in 0..50 {
-            calls.served();
-            calls.leave();
+            assert!(calls.leave(true), "a place is free, also when the limit has just risen");
             while calls.full().is_none() {
                 calls.enter();
             }
         }
         assert_eq!(calls.limit(), Some(106), "half an eighth for half of them");
         (0..50).for_each(|_| {
-            calls.leave();
+            calls.leave(false);
         });
         let before = calls.limit();
-        calls.served();
+        calls.leave(true);
         assert_eq!(calls.limit(), before, "whoever has room to spare learns nothing about its end");
+    }
+
+    #[test]
+    fn what_grew_holds_more_than_it_did() {
+        let mut calls = InFlight::new(None);
+        calls.turned_away(2);
+        calls.holds(8);
+        assert_eq!(calls.limit(), Some(8));
+        calls.holds(4);
+        assert_eq!(calls.limit(), Some(8));
+        let mut next = InFlight::new(Some(6));
+        next.as_before(calls);
+        assert_eq!(next.limit(), Some(6));
     }
 
     #[test]
     fn a_stray_refusal_takes_nobody_below_what_it_holds_in_any_case() {
         let mut calls = InFlight::new(None);
         calls.enter();
-        calls.leave();
+        calls.leave(false);
         calls.turned_away(64);
         assert_eq!(calls.limit(), Some(64));
     }

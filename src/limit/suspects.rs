@@ -47,8 +47,8 @@ impl Suspects {
     }
 
     /// It was answered.
-    pub fn answered(&mut self, print: u64) {
-        self.0.retain(|s| s.print != print);
+    pub fn answered(&mut self, print: u64, now: Instant) {
+        self.0.retain(|s| s.print != print && now < s.until);
     }
 
     /// Until when it is not sent, if it is kept back.
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(suspects.kept_back(8, at(3.0)), None, "another request");
         assert_eq!(suspects.kept_back(7, at(302.0)), None, "it has its time");
         suspects.stopped(8, at(10.0));
-        suspects.answered(8);
+        suspects.answered(8, at(10.5));
         suspects.stopped(8, at(11.0));
         assert_eq!(suspects.kept_back(8, at(12.0)), None, "it was answered in between");
         for print in 100..1_000 {

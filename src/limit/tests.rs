@@ -33,10 +33,10 @@ fn the_budget_comes_back_after_ten_seconds() {
 #[test]
 fn a_counter_never_goes_below_zero_and_says_when_a_place_frees() {
     let mut f = InFlight::new(Some(1));
-    assert!(!f.leave());
+    assert!(!f.leave(true));
     f.enter();
     assert_eq!(f.full(), Some(1));
-    assert!(f.leave());
+    assert!(f.leave(true));
     assert_eq!((f.count(), f.full()), (0, None));
     assert_eq!(InFlight::new(Some(0)).full(), Some(0));
 }

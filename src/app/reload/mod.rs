@@ -331,6 +331,8 @@ impl Reloader {
                 Some(_) => {}
             }
         }
+        // A round of questions that is under way would ask the old addresses with a new key.
+        self.upkeep.end_polls();
         let edition = self.router.adopt(next);
         // A key lets in who belongs to a tenant of the new config, so the router must know it first.
         self.doors.gate.store(Arc::new(Gate::new(keys(&checked, &tenants))));
@@ -344,13 +346,10 @@ impl Reloader {
             }
         }
         for (i, pool) in checked.catalog.pools.iter().enumerate() {
-            let before = position(&self.running, &pool.name);
             if let Some(known) = known.remove(&pool.name) {
                 self.upkeep.look_up(&pool.name, ids[i], checked.endpoints[i].clone(), known);
             }
-            if before.is_none_or(|a| self.running.probes[a] != checked.probes[i]) {
-                self.upkeep.poll(&pool.name, ids[i], checked.probes[i]);
-            }
+            self.upkeep.poll(&pool.name, ids[i], checked.probes[i]);
         }
         (self.running, self.ids) = (checked, ids);
         tracing::info!(

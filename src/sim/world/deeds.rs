@@ -87,6 +87,8 @@ impl World<'_> {
             }
             What::Dies(router) => self.dies(*router, now),
             What::Starts(router) => {
+                // Calls of before end with the process that knew them.
+                self.grace_ends(*router, now);
                 if let Some(old) = self.fleets.get_mut(usize::from(*router)) {
                     *old = fleet(self.setup, now);
                     self.set_up(*router, true);
