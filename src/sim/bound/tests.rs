@@ -207,7 +207,7 @@ fn bursts(seed: u64) -> (System, Traffic) {
         let burst = 3.7 * (n / 12) as f64;
         let at = burst + 0.4 * draw::unit(draw::mix(seed, 7));
         let mut call = arrival(at, 30 + below(1, 500) as u32, 1 + below(2, 40) as u32);
-        call.class = ClassId([0, 0, 0, 1, 1, 2][below(3, 6) as usize]);
+        call.class = ClassId([0, 0, 0, 1, 1, 2][below(3, 6)]);
         if below(4, 4) == 0 {
             call.prefix = [Block { hash: below(5, 3) as u64, tokens: 30 }].into();
         }
