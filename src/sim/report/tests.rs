@@ -63,6 +63,7 @@ fn a_run_is_one_line_of_json_with_its_fields_in_order() {
         json(&small()),
         "{\"policy\":\"bid-price\",\"seed\":7,\"calls\":9,\"usd\":0.3,\"j\":0.34,\"bound_j\":0.2,\
          \"attainment\":0.555556,\"attainment_by_class\":{\"interactive\":0.714286,\"agent\":0.0},\
+         \"bound_attainment\":null,\"bound_attainment_by_class\":{\"interactive\":null,\"agent\":null},\
          \"ttft_p50_ms\":{\"interactive\":250.0,\"agent\":null},\
          \"ttft_p99_ms\":{\"interactive\":333.3,\"agent\":null},\"rejected\":3,\
          \"owned_utilisation\":0.75}\n"

@@ -191,8 +191,8 @@ pub(super) fn ceilings(report: &Report) -> Option<String> {
     let parts: Vec<String> = classes
         .filter_map(|(at, class)| Some(format!("{} {}", shortened(&class.name, NAME_MAX), of(at)?)))
         .collect();
-    let each = "each with the others out of its way";
-    (!parts.is_empty()).then(|| format!("No policy can meet more (%, {each}): {}", parts.join(", ")))
+    let text = || format!("At best met, % (each class for itself): {}", parts.join(", "));
+    (!parts.is_empty()).then(|| shortened(&text(), WIDTH))
 }
 
 /// `54 % below`, `3 % above`, `as much as`.
