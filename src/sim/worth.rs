@@ -71,21 +71,27 @@ impl Experiment {
         }
     }
 
-    /// Dollars and attainment of ours as misses are priced lower or higher, on the first seed.
+    /// Dollars and attainment of ours as misses are priced lower or higher, on the first seed. `runs` are ours at the
+    /// config's price: what is there is not played again.
     pub fn frontier(
         &self,
         ours: &Entrant,
+        runs: &[Tally],
         audience: &mut dyn Audience,
     ) -> Result<Vec<FrontierPoint>, BadTraffic> {
         let Some(seed) = self.seeds.first() else { return Ok(Vec::new()) };
-        let jobs = MISS_PRICES.map(|by| job(&ours.name, &with_misses(&self.setup, by), &ours.choice, *seed));
-        let played = self.play(&jobs, audience)?;
-        let point = |(by, played): (f64, &super::crew::Played)| FrontierPoint {
-            label: format!("misses × {by}"),
-            usd: played.tally.usd(),
-            attainment: played.tally.attainment(),
+        let known = runs.iter().find(|run| run.policy == ours.name && run.seed == *seed);
+        let known = |by: f64| known.filter(|_| by == 1.0);
+        let unknown = MISS_PRICES.into_iter().filter(|by| known(*by).is_none());
+        let priced = |by| job(&ours.name, &with_misses(&self.setup, by), &ours.choice, *seed);
+        let jobs: Vec<Job> = unknown.map(priced).collect();
+        let mut played = self.play(&jobs, audience)?.into_iter().map(|played| played.tally);
+        let point = |by: f64| {
+            let tally = known(by).cloned().or_else(|| played.next())?;
+            let (usd, attainment) = (tally.usd(), tally.attainment());
+            Some(FrontierPoint { label: format!("misses × {by}"), usd, attainment })
         };
-        Ok(MISS_PRICES.into_iter().zip(&played).map(point).collect())
+        Ok(MISS_PRICES.into_iter().filter_map(point).collect())
     }
 }
 

@@ -171,7 +171,7 @@ fn simulate(args: &Args, teller: &mut Teller) -> Result<Shown, Failed> {
         }
         if args.report.is_some() {
             teller.phase("other prices of misses");
-            beyond.frontier = experiment.frontier(ours, teller)?;
+            beyond.frontier = experiment.frontier(ours, &runs, teller)?;
         }
     }
     if let Some((name, other)) = against {
@@ -222,7 +222,7 @@ fn bounds(args: &Args, experiment: &Experiment, teller: &mut Teller) -> Result<V
     }
     teller.phase("bounds");
     let clock = Clock::system();
-    let bounds = experiment.bounds(args.report.is_some())?;
+    let bounds = experiment.bounds()?;
     let took = clock.mono().since(Instant::START).as_secs_f64();
     teller.line(&format!("bounds: {} in {took:.1} s", counted(bounds.len(), "seed", "seeds")));
     Ok(bounds)

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use clap::Parser;
 
+mod bounds;
+
 use super::*;
 use crate::config;
 

@@ -8,8 +8,8 @@
 //! one while that leads up (O'Donoghue and Candès, "Adaptive restart for accelerated gradient schemes", 2015). Stage by
 //! stage the blur gets smaller. Values are those of the cheapest choices, at every step.
 
-use super::demand::{Call, Choices, Draw};
-use super::grid::{Curves, Grid, Resource};
+use super::demand::{Call, Choice, Choices, Draw};
+use super::grid::{Curves, Family, Grid, Resource};
 use super::prices::{FAINT, Prices, share};
 use super::system::System;
 use super::{Effort, Goal};
@@ -87,7 +87,7 @@ struct Span {
     miss: f64,
     tries: usize,
     weight: f64,
-    /// What it could cost at most with all capacity free, but for its misses.
+    /// What it costs elsewhere: at the cheapest of its choices that costs anything, or to miss.
     scale: f64,
 }
 
@@ -242,18 +242,27 @@ impl<'a> Problem<'a> {
     /// The best multipliers that the effort finds.
     pub(super) fn climb(&self, effort: &Effort) -> Ascent {
         let rounds = effort.iterations.max(1).div_ceil(BLURS.len() as u32);
-        let nothing = self.price(&self.grid.zero(), 0.0).0;
-        let mut best = (self.grid.zero(), nothing);
-        let (mut now, mut last_gain, mut iterations) = (self.grid.zero(), 0.0, 1);
+        let zero = self.grid.zero();
+        let (nothing, rows) = self.price(&zero, BLURS[BLURS.len() - 1]);
+        let mut best = (zero.clone(), nothing);
+        let (mut last_gain, mut iterations, mut size) = (0.0, 1, STEP);
+        if self.fits(&rows) {
+            return Ascent { multipliers: best.0, value: nothing, iterations, last_gain };
+        }
+        let mut now = zero;
         for blur in BLURS {
             let before = best.1;
+            if last_gain > 0.0 {
+                now.clone_from(&best.0);
+            }
             let (mut last, mut kept, mut had) = (now.clone(), 0, f64::NEG_INFINITY);
             for _ in 0..rounds {
                 let (value, rows) = self.price(&now, blur);
                 if value > best.1 {
                     best = (now.clone(), value);
                 }
-                let on = self.step(&mut now, &rows, blur, &last);
+                size = if value < had { size * SHORTER } else { (size * LONGER).min(STEP) };
+                let on = self.step(&mut now, &rows, size * blur, &last);
                 // Too fast where the value falls, in the wrong direction where the slope has turned.
                 kept = match (on, value >= had) {
                     (true, true) => kept + 1,
@@ -265,20 +274,23 @@ impl<'a> Problem<'a> {
             }
             iterations += rounds;
             last_gain = best.1 - before;
-            if best.1 <= nothing + GAIN * nothing.abs() {
-                // Nothing is scarce.
-                break;
-            }
         }
         let (multipliers, value) = best;
         Ascent { multipliers, value, iterations, last_gain }
     }
 
+    /// Is nothing scarce?
+    fn fits(&self, rows: &[Vec<f64>]) -> bool {
+        let rows = rows.iter().zip(&self.grid.families);
+        rows.into_iter()
+            .all(|(rows, family)| rows.iter().zip(&family.capacity).all(|(row, most)| row <= most))
+    }
+
     /// One step up the slope. Does it lead on in the direction in which `last` was left?
-    fn step(&self, now: &mut [Vec<f64>], rows: &[Vec<f64>], blur: f64, last: &[Vec<f64>]) -> bool {
+    fn step(&self, now: &mut [Vec<f64>], rows: &[Vec<f64>], size: f64, last: &[Vec<f64>]) -> bool {
         let mut along = 0.0;
         for (index, family) in self.grid.families.iter().enumerate() {
-            let size = STEP * blur * self.units[index];
+            let size = size * self.units[index];
             let places = now[index].iter_mut().zip(&last[index]);
             for ((lambda, last), (taken, most)) in places.zip(rows[index].iter().zip(&family.capacity)) {
                 let over = (taken - most) / most.max(1e-9);
@@ -329,22 +341,27 @@ fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
 /// stage.
 const BLURS: [f64; 4] = [0.05, 0.02, 0.008, 0.003];
 
-/// A first stage that raises the bound by no more than this share of it has found nothing that is worth a price.
-const GAIN: f64 = 1e-6;
+/// A multiplier moves by this much of its unit and of the blur where its row is full twice over. Two thirds and five
+/// thirds of it give bounds within two in a hundred of each other.
+const STEP: f64 = 0.6;
 
-/// A multiplier moves by this much of its unit and of the blur where its row is full twice over. A third or three times
-/// as much gives bounds within one in a hundred of each other.
-const STEP: f64 = 0.1;
+/// Steps get shorter when the value falls, and longer again while it does not.
+const SHORTER: f64 = 0.9;
+const LONGER: f64 = 1.1;
 
 /// A row that is fuller than this does not move its multiplier further.
-const OVER_MAX: f64 = 5.0;
+const OVER_MAX: f64 = 2.0;
 
-/// What a unit of each row's resource would be worth if it saved all that calls cost without it.
+/// What a unit of each row's resource would be worth if it saved all that calls cost elsewhere.
 fn units(grid: &Grid, choices: &Choices, calls: &[Span]) -> Vec<f64> {
     let mut taken = vec![(0.0, 0.0); grid.curves()];
     for call in calls {
-        for choice in &choices.choices[call.choices.0..call.choices.1] {
-            let saves = (call.miss * (1.0 - choice.late) - choice.base).max(0.0) * call.weight;
+        let mine = &choices.choices[call.choices.0..call.choices.1];
+        let plain = |choice: &Choice| choice.base + choice.late * call.miss;
+        for choice in mine {
+            // Whatever is as cheap is as scarce: the next dearer one is what is left then.
+            let dearer = mine.iter().map(plain).filter(|cost| *cost > plain(choice) * (1.0 + 1e-9));
+            let saves = (dearer.fold(call.miss, f64::min) - plain(choice)).max(0.0) * call.weight;
             for draw in choices.draws_of(choice) {
                 let (take, also) = match *draw {
                     Draw::Spot { take, also, .. } => (take, also),
@@ -380,5 +397,10 @@ fn units(grid: &Grid, choices: &Choices, calls: &[Span]) -> Vec<f64> {
         let (saves, amount) = curve.map_or((0.0, 0.0), |c| taken[c]);
         if amount > 0.0 { saves / amount } else { 0.0 }
     };
-    grid.families.iter().map(|f| unit(f.resource, f.bank, f.pool)).collect()
+    // Rows of one thing in windows of several lengths share what it is worth.
+    let alike = |f: &Family| {
+        let same = |g: &&Family| (g.resource, g.bank, g.pool) == (f.resource, f.bank, f.pool);
+        grid.families.iter().filter(same).count() as f64
+    };
+    grid.families.iter().map(|f| unit(f.resource, f.bank, f.pool) / alike(f)).collect()
 }

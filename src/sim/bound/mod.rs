@@ -116,7 +116,7 @@ impl Effort {
             return Self::default();
         }
         let slot = Duration::from_secs(30);
-        Self { slot, rush: slot, iterations: 60, ..Self::default() }
+        Self { slot, rush: slot, iterations: 80, ..Self::default() }
     }
 }
 
