@@ -13,6 +13,7 @@ mod adopting;
 mod choosing;
 mod failure;
 mod heard;
+mod promising;
 mod properties;
 mod ramp;
 mod records;
