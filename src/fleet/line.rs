@@ -1,6 +1,6 @@
 //! The line of calls that wait for room: who joins it, who is called up when, and what counts as room.
 
-use super::{Fleet, Transition};
+use super::{Dispatch, Fleet, Transition};
 use crate::domain::{CallFacts, CallId, Instant, Now, PoolId};
 use crate::queue::{Seat, Wish};
 
@@ -28,6 +28,11 @@ impl Fleet {
     /// The call was in line and has found its place.
     pub fn granted(&mut self, facts: &CallFacts) {
         self.line.granted(&self.seat(facts));
+    }
+
+    /// The call has found a place without standing in line. It counts towards its tenant's share all the same.
+    pub fn went_past(&mut self, facts: &CallFacts, dispatch: &Dispatch) {
+        self.line.went_past(facts.class, facts.tenant, dispatch.expected_tokens);
     }
 
     /// The call was in line and waits no more.

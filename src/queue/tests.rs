@@ -6,6 +6,8 @@ use super::*;
 use crate::domain::catalog::{Class, Model};
 use crate::domain::{AskKind, Duration};
 
+mod tenants;
+
 const INTERACTIVE: u8 = 0;
 const AGENT: u8 = 1;
 const BACKGROUND: u8 = 2;
@@ -40,7 +42,8 @@ fn at(s: f64) -> Instant {
 }
 
 fn seat(id: u64, class: u8, due: f64) -> Seat {
-    Seat { class: ClassId(class), model: ModelId(0), due: at(due), arrived: at(0.0), id: CallId(id) }
+    let (class, model, tenant) = (ClassId(class), ModelId(0), TenantId(0));
+    Seat { class, model, tenant, due: at(due), arrived: at(0.0), id: CallId(id) }
 }
 
 fn of_small(seat: Seat) -> Seat {
