@@ -300,8 +300,8 @@ impl Call {
                 self.forgiven = false;
                 self.record.reason = Some(dispatch.reason.clone());
                 match self.in_line() {
-                    true => fleet.granted(&self.facts),
-                    false => fleet.went_past(&self.facts, &dispatch),
+                    true => fleet.granted(&self.facts, now),
+                    false => fleet.went_past(&self.facts, &dispatch, now),
                 }
                 self.phase = Phase::Running(fleet.started(&self.facts, dispatch.clone(), now));
                 Step::Send(Send { no, dispatch, timeout })

@@ -16,16 +16,21 @@
 //!
 //! [`news`]: Queue::news
 
+mod drain;
+mod full;
+mod pressure;
 mod row;
 mod shares;
 mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::row::{First, Rank, Row};
+use self::drain::Drain;
+pub use self::pressure::Pressure;
+use self::row::{First, Row};
 pub use self::row::{Seat, Wish};
 use self::shares::Shares;
-use crate::domain::{CallId, Catalog, Class, ClassId, Instant, ModelId, TenantId};
+use crate::domain::{CallId, Catalog, Class, ClassId, Instant, ModelId};
 
 /// What an operator may set.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -79,6 +84,10 @@ struct Counter {
     news: u64,
     /// When the last came.
     opened: Option<Instant>,
+    /// Calls that wait.
+    waiting: usize,
+    /// How fast they find places.
+    drain: Drain,
 }
 
 /// See the module.
@@ -157,8 +166,13 @@ impl Queue {
         self.waiting == 0
     }
 
+    /// Does the call wait already, or is it on its way out?
+    pub fn waits(&self, seat: &Seat) -> bool {
+        self.seats.contains_key(&seat.id) || self.is_displaced(seat.id)
+    }
+
     /// A call that has just looked in vain waits (on). False if it may not: too many do already.
-    pub fn join(&mut self, seat: &Seat, wish: Wish) -> bool {
+    pub fn join(&mut self, seat: &Seat, wish: Wish, now: Instant) -> bool {
         let seat = &self.taken(seat);
         let waits = self.row(seat).is_some_and(|row| row.has(seat));
         if !waits && (self.is_displaced(seat.id) || !(self.has_room_for(seat.class) || self.make_room(seat)))
@@ -167,8 +181,13 @@ impl Queue {
         }
         let Some(counter) = self.counters.get_mut(seat.model.index()) else { return false };
         let news = counter.news;
-        let called = self.called == Some(seat.id);
-        if called {
+        if !waits {
+            if counter.waiting == 0 {
+                counter.drain.begins(now);
+            }
+            counter.waiting += 1;
+        }
+        if self.called == Some(seat.id) {
             self.called = None;
             counter.vain = counter.vain.saturating_add(1);
             if counter.vain >= self.settings.vain {
@@ -182,14 +201,15 @@ impl Queue {
             line.waiting += 1;
             self.waiting += 1;
         }
-        row.put(seat, wish, news, &line.shares);
+        let before = row.put(seat, wish, news, &line.shares);
+        line.shares.weigh(seat.tenant, wish.cost - before);
         self.seats.insert(seat.id, *seat);
         self.largest = self.largest.max(wish.cost);
         true
     }
 
     /// The call has found a place.
-    pub fn granted(&mut self, seat: &Seat) {
+    pub fn granted(&mut self, seat: &Seat, now: Instant) {
         let seat = &self.taken(seat);
         let Some(cost) = self.row(seat).and_then(|row| row.cost(seat)) else { return };
         let most = SAVED_MAX * self.largest;
@@ -203,14 +223,18 @@ impl Queue {
         }
         if let Some(counter) = self.counters.get_mut(seat.model.index()) {
             counter.vain = 0;
+            counter.drain.granted(cost, now);
         }
         self.leave(seat);
     }
 
     /// A call that did not wait was granted so much.
-    pub fn went_past(&mut self, class: ClassId, tenant: TenantId, cost: f64) {
-        if let Some(line) = self.lines.get_mut(class.index()) {
-            line.shares.charge(tenant, cost);
+    pub fn went_past(&mut self, seat: &Seat, cost: f64, now: Instant) {
+        if let Some(line) = self.lines.get_mut(seat.class.index()) {
+            line.shares.charge(seat.tenant, cost);
+        }
+        if let Some(counter) = self.counters.get_mut(seat.model.index()).filter(|c| c.waiting > 0) {
+            counter.drain.granted(cost, now);
         }
     }
 
@@ -223,12 +247,15 @@ impl Queue {
             self.called = None;
         }
         let Some(line) = self.lines.get_mut(seat.class.index()) else { return };
-        if line.rows.get_mut(seat.model.index()).is_none_or(|row| row.remove(seat).is_none()) {
-            return;
-        }
+        let gone = line.rows.get_mut(seat.model.index()).and_then(|row| row.remove(seat));
+        let Some(cost) = gone else { return };
+        line.shares.weigh(seat.tenant, -cost);
         line.shares.left(seat.tenant);
         line.waiting -= 1;
         self.waiting -= 1;
+        if let Some(counter) = self.counters.get_mut(seat.model.index()) {
+            counter.waiting = counter.waiting.saturating_sub(1);
+        }
         if line.waiting == 0 {
             line.credit = 0.0;
         }
@@ -324,39 +351,6 @@ impl Queue {
         if let Some(counter) = self.counters.get_mut(model.index()) {
             counter.open = false;
         }
-    }
-
-    fn has_room_for(&self, class: ClassId) -> bool {
-        self.waiting < self.settings.most && self.class_has_room(class)
-    }
-
-    fn class_has_room(&self, class: ClassId) -> bool {
-        let most = self.settings.class_share * self.settings.most as f64;
-        let here = self.lines.get(class.index()).map_or(0, |line| line.waiting);
-        (here as f64) < most
-    }
-
-    /// Takes its place from the last call of the tenant that has the most, if that has more than this one would.
-    fn make_room(&mut self, seat: &Seat) -> bool {
-        let own = self.lines.get(seat.class.index()).map_or(0, |line| line.shares.waiting(seat.tenant));
-        let crowd = |class: ClassId| {
-            let (waiting, tenant) = self.lines.get(class.index())?.shares.largest()?;
-            Some((waiting, class, tenant))
-        };
-        let largest = match self.class_has_room(seat.class) {
-            true => self.order.iter().copied().filter_map(crowd).max(),
-            false => crowd(seat.class),
-        };
-        let Some((waiting, class, tenant)) = largest else { return false };
-        if tenant == seat.tenant || waiting <= own + 1 {
-            return false;
-        }
-        let rows = self.lines.get(class.index()).into_iter().flat_map(|line| &line.rows);
-        let last = rows.filter_map(|row| row.last(tenant)).max().map(Rank::call);
-        let Some(seat) = last.and_then(|call| self.seats.get(&call)).copied() else { return false };
-        self.leave(&seat);
-        self.displaced.insert(seat.id);
-        true
     }
 
     fn taken(&self, seat: &Seat) -> Seat {

@@ -94,37 +94,58 @@ pub(super) struct Row {
     in_time: Shelf<Turn>,
     /// The latest due first. Nobody leaves it for the other.
     late: Shelf<Reverse<Turn>>,
+    /// The cost of all.
+    work: f64,
+    waiting: usize,
 }
 
 impl Row {
+    /// How many calls wait here.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// What all its calls cost together.
+    pub(super) fn work(&self) -> f64 {
+        self.work
+    }
+
     pub(super) fn has(&self, seat: &Seat) -> bool {
-        self.waiting(seat).is_some()
+        self.find(seat).is_some()
     }
 
     pub(super) fn cost(&self, seat: &Seat) -> Option<f64> {
-        self.waiting(seat).map(|waiting| waiting.wish.cost)
+        self.find(seat).map(|waiting| waiting.wish.cost)
     }
 
-    fn waiting(&self, seat: &Seat) -> Option<&Waiting> {
+    fn find(&self, seat: &Seat) -> Option<&Waiting> {
         let turn = seat.turn();
         self.in_time.get(seat.tenant, &turn).or_else(|| self.late.get(seat.tenant, &Reverse(turn)))
     }
 
-    /// It has looked at all the news so far.
-    pub(super) fn put(&mut self, seat: &Seat, wish: Wish, news: u64, shares: &Shares) {
+    /// It has looked at all the news so far. Gives the cost that it waited with before.
+    pub(super) fn put(&mut self, seat: &Seat, wish: Wish, news: u64, shares: &Shares) -> f64 {
+        let before = self.cost(seat);
+        self.waiting += usize::from(before.is_none());
+        self.work += wish.cost - before.unwrap_or(0.0);
         let (turn, waiting) = (seat.turn(), Waiting { wish, looked: news });
         if self.late.get(seat.tenant, &Reverse(turn)).is_some() {
             self.late.put(seat.tenant, Reverse(turn), waiting, shares);
         } else {
             self.in_time.put(seat.tenant, turn, waiting, shares);
         }
+        before.unwrap_or(0.0)
     }
 
-    /// What it waited with, if it was there.
-    pub(super) fn remove(&mut self, seat: &Seat) -> Option<Wish> {
+    /// What it cost, if it was there.
+    pub(super) fn remove(&mut self, seat: &Seat) -> Option<f64> {
         let turn = seat.turn();
         let gone = self.in_time.remove(seat.tenant, &turn);
-        gone.or_else(|| self.late.remove(seat.tenant, &Reverse(turn))).map(|waiting| waiting.wish)
+        let gone = gone.or_else(|| self.late.remove(seat.tenant, &Reverse(turn)))?.wish.cost;
+        self.waiting -= 1;
+        // A sum of floats that went up and down is not quite nothing in the end.
+        self.work = if self.waiting == 0 { 0.0 } else { self.work - gone };
+        Some(gone)
     }
 
     /// All may look again.

@@ -26,6 +26,8 @@ const FEW: usize = 16;
 struct Share {
     tag: f64,
     waiting: usize,
+    /// What the calls that wait cost together.
+    work: f64,
 }
 
 /// See the module.
@@ -56,12 +58,30 @@ impl Shares {
         self.crowds.last().copied()
     }
 
+    /// How many tenants wait.
+    pub(super) fn tenants(&self) -> usize {
+        self.crowds.len()
+    }
+
+    /// What the calls of the tenant that wait cost together.
+    pub(super) fn work(&self, tenant: TenantId) -> f64 {
+        self.tenants.get(&tenant).map_or(0.0, |share| share.work)
+    }
+
+    /// What the tenant waits for costs so much more.
+    pub(super) fn weigh(&mut self, tenant: TenantId, more: f64) {
+        if let Some(share) = self.tenants.get_mut(&tenant) {
+            share.work += more;
+        }
+    }
+
     /// One more call of the tenant waits.
     pub(super) fn came(&mut self, tenant: TenantId) {
         let front = self.front;
         let share = self.tenants.entry(tenant).or_default();
         if share.waiting == 0 {
             share.tag = share.tag.max(front);
+            share.work = 0.0;
         }
         self.crowds.remove(&(share.waiting, tenant));
         share.waiting += 1;

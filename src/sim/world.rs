@@ -291,6 +291,7 @@ impl<'a> World<'a> {
             Entry::Tick => {
                 for fleet in &mut self.fleets {
                     fleet.tick(now).iter().for_each(|transition| self.witness.changed(now.mono, transition));
+                    fleet.feel_pressure(now);
                 }
                 self.recorder.passed(&self.pools, now);
                 self.put(at + TICK, Entry::Tick);

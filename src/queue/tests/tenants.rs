@@ -14,7 +14,7 @@ fn next(q: &mut Queue, seats: &[Seat], now: f64) -> Option<Seat> {
     q.news(ModelId(0), at(now));
     let call = q.call_up()?;
     let seat = *seats.iter().find(|s| s.id == call).unwrap();
-    q.granted(&seat);
+    q.grant(&seat);
     Some(seat)
 }
 
@@ -23,12 +23,12 @@ fn a_crowd_of_one_tenant_holds_up_the_call_of_another_by_a_lap_at_most() {
     let mut q = queue();
     let mut seats: Vec<Seat> = (0..10_000).map(|i| of_tenant(1, seat(i, INTERACTIVE, 5.0))).collect();
     for seat in &seats {
-        assert!(q.join(seat, of(1000.0)));
+        assert!(q.joins(seat, of(1000.0)));
     }
     for round in 0..20u32 {
         let victim = of_tenant(2, seat(20_000 + u64::from(round), INTERACTIVE, 9.0));
         seats.push(victim);
-        assert!(q.join(&victim, of(1000.0)));
+        assert!(q.joins(&victim, of(1000.0)));
         let before = std::iter::from_fn(|| next(&mut q, &seats, 1.0)).position(|s| s.id == victim.id);
         assert!(before.is_some_and(|n| n as f64 * 1000.0 <= LAP + 1000.0), "{before:?} calls went before it");
     }
@@ -53,7 +53,7 @@ fn a_late_call_goes_before_one_in_time_of_a_tenant_that_had_its_lap_and_the_clas
     seats.push(of_tenant(2, seat(20, AGENT, 5.0)));
     seats.push(of_tenant(3, seat(30, BACKGROUND, 500.0)));
     for seat in &seats {
-        assert!(q.join(seat, of(LAP)));
+        assert!(q.joins(seat, of(LAP)));
     }
     let order: Vec<u64> = std::iter::from_fn(|| next(&mut q, &seats, 6.0)).map(|s| s.id.0).collect();
     // The background's floor takes a place now and then.
@@ -67,7 +67,7 @@ fn who_comes_back_has_not_been_forgotten_within_the_lap() {
     let many: Vec<Seat> = (0..100).map(|i| of_tenant(1, seat(i, AGENT, 50.0))).collect();
     joined(&mut q, &many[..1]);
     for seat in &many[1..] {
-        assert!(q.join(seat, of(500.0)));
+        assert!(q.joins(seat, of(500.0)));
     }
     // Always one call of the other waits, and always the most urgent: it comes back as soon as it was served.
     let (mut own, mut others) = (0, 0);
@@ -76,7 +76,7 @@ fn who_comes_back_has_not_been_forgotten_within_the_lap() {
         let back = of_tenant(2, seat(1000 + i, AGENT, 10.0));
         if seats.last().is_none_or(|s| s.tenant == TenantId(1) || !q.seats.contains_key(&s.id)) {
             seats.push(back);
-            assert!(q.join(&back, of(500.0)));
+            assert!(q.joins(&back, of(500.0)));
         }
         match next(&mut q, &seats, 1.0).unwrap().tenant {
             TenantId(2) => own += 1,
@@ -95,9 +95,9 @@ fn what_goes_past_the_line_counts_towards_the_share() {
         of_tenant(2, seat(3, AGENT, 9.0)),
     ];
     for seat in &seats {
-        assert!(q.join(seat, of(100.0)));
+        assert!(q.joins(seat, of(100.0)));
     }
-    q.went_past(ClassId(AGENT), TenantId(1), 3.0 * LAP);
+    q.went_past(&seats[0], 3.0 * LAP, at(0.0));
     let order: Vec<u64> = std::iter::from_fn(|| next(&mut q, &seats, 1.0)).map(|s| s.id.0).collect();
     assert_eq!(order, [3, 1, 2]);
 }
@@ -111,20 +111,20 @@ fn in_a_full_line_a_small_tenant_takes_the_place_of_the_last_of_the_largest() {
     let mut q = full(8, 1.0);
     let crowd: Vec<Seat> = (0..8).map(|i| of_tenant(1, seat(i, AGENT, 10.0 + i as f64))).collect();
     joined(&mut q, &crowd);
-    assert!(!q.join(&of_tenant(1, seat(50, AGENT, 1.0)), ONE), "its own are enough");
+    assert!(!q.joins(&of_tenant(1, seat(50, AGENT, 1.0)), ONE), "its own are enough");
     let small = of_tenant(2, seat(60, INTERACTIVE, 5.0));
-    assert!(q.join(&small, ONE));
+    assert!(q.joins(&small, ONE));
     assert_eq!(q.len(), 8);
     assert_eq!(q.call_up(), Some(CallId(7)), "it is told");
     assert!(q.is_called(CallId(7)));
     assert_eq!(q.call_up(), None, "once");
-    assert!(!q.join(&crowd[7], ONE), "and may not stay");
+    assert!(!q.joins(&crowd[7], ONE), "and may not stay");
     q.leave(&crowd[7]);
     assert!(!q.is_called(CallId(7)));
     assert_eq!((q.len(), q.leaving.len()), (8, 0));
     // Until they have about as many.
     let more: Vec<Seat> = (61..80).map(|i| of_tenant(2, seat(i, INTERACTIVE, 5.0))).collect();
-    let joined = more.iter().filter(|s| q.join(s, ONE)).count();
+    let joined = more.iter().filter(|s| q.joins(s, ONE)).count();
     assert_eq!(joined, 3, "four and four");
 }
 
@@ -133,7 +133,7 @@ fn in_a_class_at_its_limit_only_calls_of_that_class_make_room() {
     let mut q = full(8, 0.5);
     joined(&mut q, &[0, 1, 2, 3].map(|i| of_tenant(1, seat(i, AGENT, 10.0))));
     joined(&mut q, &[4, 5, 6].map(|i| of_tenant(3, seat(i, BACKGROUND, 10.0))));
-    assert!(q.join(&of_tenant(2, seat(60, AGENT, 5.0)), ONE));
+    assert!(q.joins(&of_tenant(2, seat(60, AGENT, 5.0)), ONE));
     assert_eq!(q.call_up(), Some(CallId(3)));
     assert_eq!((q.lines[1].waiting, q.len()), (4, 7));
 }
@@ -146,7 +146,7 @@ fn a_call_that_had_to_make_room_may_still_find_a_place_or_go_away() {
     let small = of_tenant(2, seat(3, AGENT, 3.0));
     joined(&mut q, &[small]);
     assert_eq!(q.call_up(), Some(CallId(2)));
-    q.granted(&crowd[1]);
+    q.grant(&crowd[1]);
     q.leave(&crowd[1]);
     assert!(!q.is_called(CallId(2)));
     q.leave(&small);
@@ -232,7 +232,7 @@ proptest! {
             match deed {
                 Do::Join { tenant, due, cost } => {
                     let seat = of_tenant(*tenant, seat(i as u64, AGENT, *due));
-                    prop_assert!(q.join(&seat, of(*cost)));
+                    prop_assert!(q.joins(&seat, of(*cost)));
                     plain.came(seat, *cost);
                 }
                 Do::Leave(index) => {
@@ -254,10 +254,10 @@ proptest! {
                         let at = plain.waiting.iter().position(|(s, ..)| s.id == call).unwrap();
                         let (seat, cost, _) = plain.waiting[at];
                         if looked < *places {
-                            q.granted(&seat);
+                            q.grant(&seat);
                             plain.granted(&seat);
                         } else {
-                            prop_assert!(q.join(&seat, of(cost)));
+                            prop_assert!(q.joins(&seat, of(cost)));
                             plain.waiting[at].2 = plain.news;
                         }
                     }
@@ -282,7 +282,7 @@ proptest! {
             let tenant = if i % 5 < 3 { urgent } else { (urgent + i as u16 % 5 - 2) % 3 };
             let due = if tenant == urgent { *due } else { 100.0 + due };
             seats.push(of_tenant(tenant, seat(i as u64, AGENT, due)));
-            prop_assert!(q.join(&seats[i], of(*cost)));
+            prop_assert!(q.joins(&seats[i], of(*cost)));
         }
         let largest = costs.iter().map(|(cost, _)| *cost).fold(0.0, f64::max);
         let mut served = [0.0f64; 3];
