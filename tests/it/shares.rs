@@ -96,7 +96,7 @@ fn victims(calls: impl IntoIterator<Item = Arrival>) -> (usize, usize, Duration)
 }
 
 #[test]
-fn a_tenant_with_a_hundred_times_the_calls_takes_nothing_from_another() {
+fn o03_a_tenant_with_a_hundred_times_the_calls_takes_nothing_from_another() {
     // Sessions mark the victim's calls, so that the same can be asked where both are one tenant.
     let marked =
         |client: u32| calls(client, VICTIM_PER_S, 1).into_iter().map(|a| Arrival { session: Some(1), ..a });

@@ -70,7 +70,7 @@ fn who_comes_back_has_not_been_forgotten_within_the_lap() {
         assert!(q.joins(seat, of(500.0)));
     }
     // Always one call of the other waits, and always the most urgent: it comes back as soon as it was served.
-    let (mut own, mut others) = (0, 0);
+    let (mut own, mut others) = (0i32, 0i32);
     let mut seats = many.clone();
     for i in 0..60 {
         let back = of_tenant(2, seat(1000 + i, AGENT, 10.0));
@@ -83,7 +83,28 @@ fn who_comes_back_has_not_been_forgotten_within_the_lap() {
             _ => others += 1,
         }
     }
-    assert!((own - others as i32).abs() <= 18, "{own} and {others}");
+    assert!((own - others).abs() <= 18, "{own} and {others}");
+}
+
+#[test]
+fn o04_shares_are_of_tokens_and_not_of_calls() {
+    let mut q = queue();
+    let huge = 1_000_000.0;
+    let seats: Vec<Seat> = (0..10)
+        .map(|i| of_tenant(1, seat(i, AGENT, 50.0)))
+        .chain((10..2_010).map(|i| of_tenant(2, seat(i, AGENT, 60.0))))
+        .collect();
+    for seat in &seats {
+        assert!(q.joins(seat, of(if seat.tenant == TenantId(1) { huge } else { 1_000.0 })));
+    }
+    let order: Vec<u16> =
+        std::iter::from_fn(|| next(&mut q, &seats, 1.0)).map(|seat| seat.tenant.0).take(2_002).collect();
+    let between: Vec<usize> = order.split(|tenant| *tenant == 1).map(<[u16]>::len).collect();
+    assert_eq!(between[0], 0, "it is the first that is due");
+    assert!(
+        between[1].abs_diff(1_000) <= 5,
+        "a thousand calls of a thousand tokens are its like: {between:?}"
+    );
 }
 
 #[test]
