@@ -243,6 +243,9 @@ record! {
         finish: Option<At<Duration>>,
         /// What a miss costs, in dollars; default 0.
         miss_usd: Option<Amount>,
+        /// The share of its calls that is to be in time, such as 0.995; while more are late, a miss counts up to six times
+        /// as dear. Default: nothing is promised.
+        in_time: Option<At<Share>>,
         /// What a second of waiting for the first token costs, in dollars; default 0.
         second_usd: Option<Amount>,
         /// A call without a deadline of its own gets this one; default 120s.

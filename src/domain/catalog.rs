@@ -413,6 +413,8 @@ pub struct Class {
     pub finish_target: Option<Duration>,
     /// What a miss costs, in dollars.
     pub miss_usd: f64,
+    /// The share of its calls that is to be in time, 0 to 1: while more are late, a miss costs more.
+    pub in_time: Option<f64>,
     /// What a second of waiting for the first token costs, in dollars.
     pub delay_usd_per_s: f64,
     /// A call without a deadline of its own gets this one.

@@ -34,6 +34,7 @@ pub(crate) fn class() -> Class {
         ttft_target: None,
         finish_target: None,
         miss_usd: 0.0,
+        in_time: None,
         delay_usd_per_s: 0.0,
         deadline: Duration::from_secs(60),
         reserve: 0.0,

@@ -33,8 +33,13 @@ impl Mean {
 
     /// The estimate, with what was seen weighing `fade`.
     pub fn value(&self, fade: f64, settings: &Settings) -> f64 {
+        self.value_near(self.prior, fade, settings)
+    }
+
+    /// The same, shrunk towards what is known from elsewhere instead of its own prior.
+    pub fn value_near(&self, prior: f64, fade: f64, settings: &Settings) -> f64 {
         let n = self.samples * fade;
-        let prior = settings.prior_weight(n, self.most);
-        (n * self.mean + prior * self.prior) / (n + prior)
+        let weight = settings.prior_weight(n, self.most);
+        (n * self.mean + weight * prior) / (n + weight)
     }
 }

@@ -92,10 +92,28 @@ fn nonsense_samples_do_not_poison() {
 
 #[test]
 fn expected_output_is_capped_by_the_clients_limit() {
-    let seen = Mean::new(256.0, 64.0);
-    assert_eq!(tokens::expected_output(AskKind::Chat, &seen, Some(16), &Settings::default()), 16.0);
-    assert_eq!(tokens::expected_output(AskKind::Chat, &seen, None, &Settings::default()), 256.0);
-    assert_eq!(tokens::expected_output(AskKind::Embed, &seen, None, &Settings::default()), 0.0);
+    let s = Settings::default();
+    let seen = tokens::Outputs::new(&s);
+    assert_eq!(seen.expected(AskKind::Chat, 100, Some(16), &s), 16.0);
+    assert_eq!(seen.expected(AskKind::Chat, 100, None, &s), 256.0);
+    assert_eq!(seen.expected(AskKind::Embed, 100, None, &s), 0.0);
+}
+
+#[test]
+fn expected_output_follows_the_length_of_the_prompt() {
+    let s = Settings::default();
+    let mut seen = tokens::Outputs::new(&s);
+    for _ in 0..500 {
+        seen.observe(300, 400.0);
+        seen.observe(2500, 20.0);
+    }
+    let expected = |input| seen.expected(AskKind::Chat, input, None, &s);
+    assert!((expected(300) - 400.0).abs() < 5.0, "{}", expected(300));
+    assert!((expected(2500) - 20.0).abs() < 5.0, "{}", expected(2500));
+    // A length that was never seen is answered like all.
+    assert!((expected(100_000) - 210.0).abs() < 20.0, "{}", expected(100_000));
+    assert_eq!(expected(256), expected(383), "one length");
+    assert!(expected(0).is_finite() && expected(u32::MAX).is_finite());
 }
 
 #[test]

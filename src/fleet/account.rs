@@ -63,10 +63,26 @@ impl Fleet {
         self.rival_heard(ticket, None, now);
         if shows_first_token(facts) {
             self.learn_first_token(ticket, now);
+            self.first_in_time(facts, now);
         }
         let transitions = self.answers(ticket, now);
         self.changed(&transitions, now);
         transitions
+    }
+
+    /// A promise about first tokens is kept or not when they come, whoever was tried before.
+    fn first_in_time(&mut self, facts: &CallFacts, now: Now) {
+        if let Some(target) = self.catalog.class(facts.class).ttft_target {
+            self.kept(facts.class, now.mono.since(facts.arrived) <= target);
+        }
+    }
+
+    /// The same about whole answers.
+    fn whole_in_time(&mut self, facts: &CallFacts, now: Now) {
+        let class = self.catalog.class(facts.class);
+        if let (None, Some(target)) = (class.ttft_target, class.finish_target) {
+            self.kept(facts.class, now.mono.since(facts.arrived) <= target);
+        }
     }
 
     fn learn_first_token(&mut self, ticket: &Ticket, now: Now) {
@@ -181,6 +197,7 @@ impl Fleet {
                     pool.granted.settle(usage.total() as f64 - ticket.dispatch.expected_tokens, now);
                 }
                 self.learn_answer(facts, ticket, &usage, now);
+                self.whole_in_time(facts, now);
                 self.warm_up(facts, ticket, usage.total(), now);
             }
             AttemptEnd::Failed { kind, .. } => {
@@ -224,8 +241,8 @@ impl Fleet {
         let n = u64::from(facts.n.max(1));
         let each = usage.output / n;
         let index = self.output_index(facts);
-        if let Some(mean) = self.outputs.get_mut(index).filter(|_| usage.output > 0) {
-            mean.observe(each as f64);
+        if let Some(outputs) = self.outputs.get_mut(index).filter(|_| usage.output > 0) {
+            outputs.observe(facts.input_tokens, each as f64);
         }
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
         let Some(offer) = self.offers.get_mut(ticket.dispatch.offer.index()) else { return };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::state::{Endpoint, OfferState, PoolState};
 use super::{Fleet, Settings, Transition, pool_transition, rivals};
 use crate::domain::{Catalog, ClassId, ModelId, Now, OfferId, PoolId};
-use crate::estimate::Mean;
+use crate::estimate::tokens::Outputs;
 use crate::health::Breaker;
 
 /// What becomes of the state at a place of a table.
@@ -127,12 +127,21 @@ impl Fleet {
             |i: usize| (before.models.get(i).map(|m| &m.name)) == (catalog.models.get(i).map(|m| &m.name));
         let class =
             |i: usize| (before.classes.get(i).map(|c| &c.name)) == (catalog.classes.get(i).map(|c| &c.name));
-        let new = Mean::new(self.settings.estimate.output_prior, self.settings.estimate.tail_samples);
+        let new = Outputs::new(&self.settings.estimate);
         let old = take(&mut self.outputs);
         for m in 0..catalog.models.len() {
             for c in 0..catalog.classes.len() {
                 let known = (model(m) && class(c)).then(|| old.get(m * before.classes.len() + c)).flatten();
-                self.outputs.push(known.copied().unwrap_or(new));
+                self.outputs.push(known.cloned().unwrap_or_else(|| new.clone()));
+            }
+        }
+        let old = take(&mut self.promises);
+        self.promises = super::promises(catalog);
+        for (c, promise) in self.promises.iter_mut().enumerate() {
+            // The same promise as before is kept as well, or as badly, as it was.
+            let same = catalog.classes[c].in_time == before.classes.get(c).and_then(|class| class.in_time);
+            if let Some(known) = old.get(c).filter(|_| class(c) && same) {
+                *promise = *known;
             }
         }
         let came = |p: PoolId| before.pools.len() <= p.index() || !before.has_pool(p);

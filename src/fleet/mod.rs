@@ -37,9 +37,10 @@ use self::prefixes::Prefixes;
 use self::sessions::Sessions;
 use self::state::{Endpoint, OfferState, PoolState};
 use self::survey::Survey;
-use crate::domain::{Address, Catalog, EndpointId, Instant, Now, PoolId, Timestamp};
-use crate::estimate::Mean;
+use crate::domain::{Address, Catalog, ClassId, EndpointId, Instant, Now, PoolId, Timestamp};
+use crate::estimate::tokens::Outputs;
 use crate::limit::{RetryBudgets, Suspects};
+use crate::policy::promise::Promise;
 use crate::policy::rival::Memory;
 use crate::policy::shadow::Level;
 use crate::queue::Queue;
@@ -54,7 +55,9 @@ pub struct Fleet {
     /// By offer id.
     offers: Vec<OfferState>,
     /// Output tokens of a choice, by model and class: what comes out depends on what is asked, not on who answers.
-    outputs: Vec<Mean>,
+    outputs: Vec<Outputs>,
+    /// By class; nothing for those that promise nothing.
+    promises: Vec<Option<Promise>>,
     retries: RetryBudgets,
     /// Requests that lose their connections.
     suspects: Suspects,
@@ -89,10 +92,8 @@ impl Fleet {
         }
         let limited = pools.iter().any(|p| !p.granted.boundless());
         let offers = OfferState::of(&catalog, &settings, now.mono);
-        let outputs = vec![
-            Mean::new(settings.estimate.output_prior, settings.estimate.tail_samples);
-            catalog.models.len() * catalog.classes.len()
-        ];
+        let outputs = vec![Outputs::new(&settings.estimate); catalog.models.len() * catalog.classes.len()];
+        let promises = promises(&catalog);
         let sessions = Sessions::new(settings.session_ttl);
         let rivals = rivals::memory(&settings, offers.len(), now);
         let line = Queue::new(&catalog, settings.queue);
@@ -103,6 +104,7 @@ impl Fleet {
             pools,
             offers,
             outputs,
+            promises,
             retries,
             suspects: Suspects::default(),
             brownout: Brownout::default(),
@@ -196,9 +198,25 @@ impl Fleet {
         self.settle_all(now.mono)
     }
 
+    fn promise(&self, class: ClassId) -> Option<&Promise> {
+        self.promises.get(class.index())?.as_ref()
+    }
+
+    /// A call of the class was in time, or was not.
+    fn kept(&mut self, class: ClassId, in_time: bool) {
+        if let Some(Some(promise)) = self.promises.get_mut(class.index()) {
+            promise.observe(!in_time);
+        }
+    }
+
     fn output_index(&self, facts: &crate::domain::CallFacts) -> usize {
         facts.model.index() * self.catalog.classes.len() + facts.class.index()
     }
+}
+
+/// What the classes promise.
+fn promises(catalog: &Catalog) -> Vec<Option<Promise>> {
+    catalog.classes.iter().map(|class| class.in_time.map(Promise::new)).collect()
 }
 
 fn pool_transition(pool: PoolId, from: &'static str, to: &'static str, reason: &str) -> Transition {

@@ -149,7 +149,7 @@ impl Look<'_> {
         let fleet = self.fleet;
         let read = fleet.offers[self.offer.index()].reading();
         let second_usd = fleet.level.usd() * fleet.settings.choice.prefill_weight;
-        read.p_late(target_s, expected_s) * call.class.miss_usd / second_usd
+        read.p_late(target_s, expected_s) * call.miss_usd / second_usd
     }
 }
 

@@ -89,7 +89,7 @@ impl Fleet {
             generation: self.generation,
             tenant: Arc::clone(&self.catalog.tenant(facts.tenant).name),
             model: Arc::clone(&self.catalog.model(facts.model).name),
-            class: ClassNumbers::of(asking.call.class),
+            class: ClassNumbers::of(asking.call.class, asking.call.miss_usd),
             asked: Asked {
                 no_room_to_wait: asking.call.class.may_wait && self.no_room_to_defer(),
                 ..Asked::of(facts, asking.call.each, now.mono)

@@ -6,10 +6,11 @@ use super::sessions::Warm;
 use super::state::{Endpoints, OfferState, PoolState};
 use super::{Fleet, Tried, jitter};
 use crate::domain::{CallFacts, Instant, Now, Offer, OfferId, Pool, PoolId};
-use crate::estimate::{nominal_work_s, tokens::expected_output};
+use crate::estimate::nominal_work_s;
 use crate::health::Admission;
 use crate::policy::eligibility::{fits, in_contact, worth_trying};
 use crate::policy::place::Job;
+use crate::policy::promise::Promise;
 use crate::policy::retry::{Past, kinship};
 use crate::policy::{CallView, Candidate, Chosen, Exclusion, Quote, Rank, Shadow, price};
 
@@ -79,9 +80,11 @@ impl Fleet {
 
     pub(super) fn asking<'a>(&'a self, facts: &'a CallFacts, tried: &'a [Tried], now: Now) -> Asking<'a> {
         let seen = &self.outputs[self.output_index(facts)];
-        let each = expected_output(facts.kind, seen, facts.max_tokens, &self.settings.estimate);
+        let each =
+            seen.expected(facts.kind, facts.input_tokens, facts.max_tokens, &self.settings.estimate);
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
-        let call = CallView::new(facts, self.catalog.class(facts.class), each, now);
+        let mut call = CallView::new(facts, self.catalog.class(facts.class), each, now);
+        call.miss_usd *= self.promise(facts.class).map_or(1.0, Promise::times);
         Asking { call, tried, warm, strictness: Strictness::Normal }
     }
 

@@ -14,6 +14,7 @@ mod brownout;
 mod choosing;
 mod failure;
 mod heard;
+mod promising;
 mod properties;
 mod ramp;
 mod records;

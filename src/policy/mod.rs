@@ -10,6 +10,7 @@ pub mod eligibility;
 pub mod patience;
 pub mod place;
 pub mod price;
+pub mod promise;
 pub mod record;
 pub mod refuse;
 pub mod retry;

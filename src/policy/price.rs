@@ -44,7 +44,7 @@ pub fn terms(quote: &Quote, call: &CallView<'_>) -> Terms {
         scarcity: quote.shadow.slot_usd_per_s * quote.slot_s
             + quote.shadow.prefill_usd_per_s * quote.prefill_s
             + quote.grants_usd,
-        miss: call.class.miss_usd * quote.p_miss,
+        miss: call.miss_usd * quote.p_miss,
         delay: call.class.delay_usd_per_s * if call.facts.stream { quote.ttft_s } else { quote.finish_s },
         risk: 0.0,
         switching: 0.0,
@@ -83,10 +83,10 @@ fn after_failure_usd(ttft_s: f64, other: Option<&Other>, call: &CallView<'_>) ->
     let class = call.class;
     let lost_time = class.delay_usd_per_s * ttft_s;
     match other {
-        None => class.miss_usd + lost_time,
+        None => call.miss_usd + lost_time,
         Some(other) => {
             let late = call.ttft_target_s.is_some_and(|target_s| ttft_s + other.ttft_s > target_s);
-            other.usd + lost_time + if late { class.miss_usd } else { 0.0 }
+            other.usd + lost_time + if late { call.miss_usd } else { 0.0 }
         }
     }
 }

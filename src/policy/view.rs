@@ -24,6 +24,8 @@ pub struct CallView<'a> {
     pub output: f64,
     /// The context window that it needs at least, in tokens.
     pub window: u64,
+    /// What a miss costs, in dollars: more than the class says while it misses more than it may.
+    pub miss_usd: f64,
     /// The class wants the first token within so many seconds.
     pub ttft_target_s: Option<f64>,
     /// And the whole answer within so many.
@@ -52,6 +54,7 @@ impl<'a> CallView<'a> {
             each,
             output: each * choices,
             window: input + u64::from(facts.max_tokens.unwrap_or(0)),
+            miss_usd: class.miss_usd,
             ttft_target_s: class.ttft_target.map(left),
             finish_target_s: class.finish_target.map(left),
             left_s: facts.deadline.secs_since(now.mono),

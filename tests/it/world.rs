@@ -60,6 +60,7 @@ pub(crate) fn catalog() -> Arc<Catalog> {
         ttft_target: Some(target),
         finish_target: None,
         miss_usd,
+        in_time: None,
         delay_usd_per_s: 0.001,
         deadline: Duration::from_secs(60),
         reserve: 0.0,

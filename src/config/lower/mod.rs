@@ -107,6 +107,7 @@ fn usual_classes() -> Vec<Class> {
         ttft_target: None,
         finish_target: None,
         miss_usd: 0.005,
+        in_time: None,
         delay_usd_per_s: 0.0,
         deadline: CLASS_DEADLINE,
         reserve: 0.0,
@@ -217,12 +218,26 @@ impl Lower<'_> {
             ttft_target: class.first_token.as_ref().map(|d| d.value),
             finish_target: class.finish.as_ref().map(|d| d.value),
             miss_usd: class.miss_usd.map_or(0.0, |usd| usd.0),
+            in_time: self.in_time(class),
             delay_usd_per_s: class.second_usd.map_or(0.0, |usd| usd.0),
             deadline,
             reserve: 0.0,
             may_wait: class.may_wait.unwrap_or(false),
             floor: class.floor.as_ref().map_or(rest, |floor| floor.value.0),
         }
+    }
+
+    /// A promise to be in time, of a class that has a target and says what a miss costs.
+    fn in_time(&mut self, class: &raw::Class) -> Option<f64> {
+        let promised = class.in_time.as_ref()?;
+        if !(0.0 < promised.value.0 && promised.value.0 < 1.0) {
+            self.error(promised.span.clone(), "in_time must be between 0 and 1, such as 0.995: no network keeps a promise of all");
+        } else if class.first_token.is_none() && class.finish.is_none() {
+            self.error(promised.span.clone(), "in_time needs a target: set first_token or finish");
+        } else if class.miss_usd.is_none_or(|usd| usd.0 <= 0.0) {
+            self.error(promised.span.clone(), "in_time needs miss_usd: what a miss costs is what grows while too many are late");
+        }
+        Some(promised.value.0)
     }
 
     fn default_class(&mut self, file: &raw::File, classes: &[Class]) -> ClassId {

@@ -71,7 +71,7 @@ pub struct ClassNumbers {
     pub first_token_ns: Option<u64>,
     /// Whole answer within this, or it is a miss.
     pub finish_ns: Option<u64>,
-    /// What a miss costs, in dollars.
+    /// What a miss costs, in dollars: more than the config says while the class misses more than it may.
     pub miss_usd: f64,
     /// What a second of waiting costs, in dollars.
     pub second_usd: f64,
@@ -299,14 +299,14 @@ impl Outcome {
 }
 
 impl ClassNumbers {
-    /// Of that class.
-    pub fn of(class: &Class) -> Self {
+    /// Of that class, where a miss costs `miss_usd` now.
+    pub fn of(class: &Class, miss_usd: f64) -> Self {
         let nanos = |d: crate::domain::Duration| d.as_nanos() as u64;
         Self {
             name: Arc::clone(&class.name),
             first_token_ns: class.ttft_target.map(nanos),
             finish_ns: class.finish_target.map(nanos),
-            miss_usd: class.miss_usd,
+            miss_usd,
             second_usd: class.delay_usd_per_s,
             may_wait: class.may_wait,
         }

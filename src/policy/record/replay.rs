@@ -212,6 +212,8 @@ fn class(record: &DecisionRecord) -> Class {
         ttft_target: class.first_token_ns.map(Duration::from_nanos),
         finish_target: class.finish_ns.map(Duration::from_nanos),
         miss_usd: class.miss_usd,
+        // In the price already.
+        in_time: None,
         delay_usd_per_s: class.second_usd,
         deadline: record.asked.deadline_ns.since(record.asked.arrived_ns),
         // Who was kept from a budget is among the excluded, and a record is about one call, not about the line.

@@ -107,6 +107,7 @@ impl Lattice {
             ttft_target: ttft.map(|n| self.steps(n)),
             finish_target: finish.map(|n| self.steps(n)),
             miss_usd,
+            in_time: (name == "interactive").then_some(0.95),
             delay_usd_per_s: 1e-4,
             deadline: self.steps(deadline),
             reserve: 0.0,
