@@ -76,6 +76,7 @@ fn catalog(pools: u16) -> Catalog {
         reserve: 0.0,
         may_wait: false,
         floor: 0.0,
+        in_time: None,
     });
     c
 }

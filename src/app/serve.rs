@@ -24,6 +24,7 @@ use crate::edge::auth::Gate;
 use crate::edge::listen::{self, Peer, Shutdown};
 use crate::edge::room::Rooms;
 use crate::edge::{grpc, openai};
+use crate::fleet::brownout::Taken;
 use crate::flow::Router;
 
 /// How often the fleet is asked what time alone has changed, and the wall clock is looked at again.
@@ -268,9 +269,10 @@ fn spawn_admin(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let routes = admin::grpc::routes(router.clone(), Arc::new(reloads))?;
-    let (ready, metrics, gate) = (router.clone(), router.clone(), gate.clone());
+    let (ready, metrics, pressed, gate) = (router.clone(), router.clone(), router.clone(), gate.clone());
     let sources = Arc::new(admin::http::Sources {
         readiness: Box::new(move || readiness(&ready)),
+        brownout: Box::new(move || brownout(&pressed)),
         metrics: Box::new(move || metrics.metrics_text()),
         auth: Box::new(move |headers, peer| gate.load().admin(peer.address.ip(), headers)),
     });
@@ -293,6 +295,20 @@ fn readiness(router: &Router) -> Readiness {
     let known = status.pools.iter().filter(|pool| pool.state != "leaving");
     let states: Vec<String> = known.map(|pool| format!("{} is {}", pool.name, pool.state)).collect();
     Readiness::NothingServes(states.join(", "))
+}
+
+/// `2 defer for 12 s: calls that cannot wait would have to for 1.4 s`, a line for each step.
+fn brownout(router: &Router) -> String {
+    let now = router.clock().now();
+    let steps = router.with_fleet(|fleet| fleet.brownout());
+    let line = |taken: &Taken| {
+        let seconds = now.wall.as_millis().saturating_sub(taken.since.as_millis()) / 1_000;
+        format!("{} {} for {seconds} s: {}\n", taken.step.level(), taken.step, taken.why)
+    };
+    match steps.is_empty() {
+        true => "none\n".to_owned(),
+        false => steps.iter().map(line).collect(),
+    }
 }
 
 /// What time alone changes.

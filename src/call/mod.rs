@@ -299,8 +299,9 @@ impl Call {
                 self.usage = None;
                 self.forgiven = false;
                 self.record.reason = Some(dispatch.reason.clone());
-                if self.in_line() {
-                    fleet.granted(&self.facts);
+                match self.in_line() {
+                    true => fleet.granted(&self.facts, now),
+                    false => fleet.went_past(&self.facts, &dispatch, now),
                 }
                 self.phase = Phase::Running(fleet.started(&self.facts, dispatch.clone(), now));
                 Step::Send(Send { no, dispatch, timeout })

@@ -1,8 +1,8 @@
 //! The part of a call's life in which there is no place for it.
 
 use super::{Call, Close, Phase, Step};
-use crate::domain::{Duration, Instant, Now, Refusal};
-use crate::fleet::{Fleet, Turn};
+use crate::domain::{Instant, Now, Refusal};
+use crate::fleet::{Crowded, Fleet, Turn};
 
 /// What a call waits for.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,8 @@ impl Call {
         let wait = match turn {
             Turn::Alone => Wait { news_at: Instant::NEVER, look_at: until, in_line: false },
             Turn::InLine { opens, look_at, wish } => {
-                if !fleet.join(&self.facts, wish) {
-                    return self.crowded(fleet, now);
+                if let Err(crowded) = fleet.join(&self.facts, wish, now) {
+                    return self.crowded(crowded, fleet, now);
                 }
                 Wait { news_at: opens, look_at, in_line: true }
             }
@@ -61,15 +61,15 @@ impl Call {
         matches!(&self.phase, Phase::Waiting(wait) if !wait.in_line)
     }
 
-    /// Too many wait already.
-    fn crowded(&mut self, fleet: &mut Fleet, now: Now) -> Step {
+    /// It may not wait.
+    fn crowded(&mut self, crowded: Crowded, fleet: &mut Fleet, now: Now) -> Step {
         fleet.turned_away(&self.facts, now);
-        let message = format!(
-            "too many calls wait already (for {})",
-            self.record.waited_for.as_deref().unwrap_or("a pool")
-        );
-        // The room empties as fast as calls are served; a few seconds is when it is worth another look.
-        let retry_after = Duration::from_secs(2);
+        let why = match crowded.hopeless {
+            true => "those that wait already would take longer than this call can wait",
+            false => "too many calls wait already",
+        };
+        let message = format!("{why} (for {})", self.record.waited_for.as_deref().unwrap_or("a pool"));
+        let retry_after = crowded.retry_after;
         self.close(Close::Refused(Refusal::Overloaded { retry_after, message }), now)
     }
 }

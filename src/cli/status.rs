@@ -39,6 +39,9 @@ fn render(list: &v1::ListPoolsResponse, all_endpoints: bool, paint: Paint) -> St
     if let Some(config) = &list.config {
         text.push_str(&configs(config, list.at));
     }
+    for step in &list.brownout {
+        text.push_str(&brownout(step, list.at));
+    }
     text.push('\n');
     text.push_str(&pools(list, paint));
     text.push('\n');
@@ -50,16 +53,24 @@ fn render(list: &v1::ListPoolsResponse, all_endpoints: bool, paint: Paint) -> St
     text
 }
 
-/// The config that runs, and what is wrong with the one that does not.
-fn configs(config: &v1::ConfigStatus, now: Option<prost_types::Timestamp>) -> String {
-    let ago = |at: Option<prost_types::Timestamp>| match at.zip(now).map(|(at, now)| now.seconds - at.seconds)
-    {
+fn ago(at: Option<prost_types::Timestamp>, now: Option<prost_types::Timestamp>) -> String {
+    match at.zip(now).map(|(at, now)| now.seconds - at.seconds) {
         Some(s @ 0..120) => format!("{s} s ago"),
         Some(s @ 120..7200) => format!("{} min ago", s / 60),
         Some(s @ 7200..172_800) => format!("{} h ago", s / 3600),
         Some(s) if s > 0 => format!("{} d ago", s / 86_400),
         Some(_) | None => "just now".to_owned(),
-    };
+    }
+}
+
+/// `BROWNOUT 2 defer, 12 s ago: calls that cannot wait would have to for 1.4 s`.
+fn brownout(step: &v1::BrownoutStep, now: Option<prost_types::Timestamp>) -> String {
+    format!("BROWNOUT {} {}, {}: {}\n", step.level, step.step, ago(step.since, now), step.why)
+}
+
+/// The config that runs, and what is wrong with the one that does not.
+fn configs(config: &v1::ConfigStatus, now: Option<prost_types::Timestamp>) -> String {
+    let ago = |at| ago(at, now);
     let mut lines =
         vec![format!("config {}, {}, taken {}", config.source, self::config(config), ago(config.since))];
     if let Some(rejected) = &config.rejected {
@@ -338,6 +349,25 @@ ENDPOINT  POOL        STATE    IN FLIGHT  QUEUED  REPORTS
 http://b  owned-west  ejected          0  0.00 s  12 running, 0 waiting, KV 87 %, 0.4 s ago
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_is_done_for_lack_of_room_is_shown_with_since_when_and_why() {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let step = v1::BrownoutStep {
+            step: "defer".to_owned(),
+            level: 2,
+            since: at(8_988),
+            why: "calls that cannot wait would have to for 1.4 s".to_owned(),
+        };
+        let text = render(
+            &v1::ListPoolsResponse { brownout: vec![step], at: at(9_000), ..list() },
+            false,
+            Paint::Plain,
+        );
+        let says =
+            "gridtie 1.2.3\nBROWNOUT 2 defer, 12 s ago: calls that cannot wait would have to for 1.4 s\n\n";
+        assert!(text.starts_with(says), "{text}");
     }
 
     #[test]

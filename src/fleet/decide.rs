@@ -14,7 +14,7 @@ use crate::domain::{CallFacts, Duration, Instant, Now, OfferId, Refusal};
 use crate::health::Admission;
 use crate::policy::choose::two_least;
 use crate::policy::place::Job;
-use crate::policy::refuse::{Verdict, excuses, verdict};
+use crate::policy::refuse::{RETRY_AFTER_MIN, Verdict, excuses, verdict};
 use crate::policy::rival::Place;
 use crate::policy::{CallView, Chosen, Exclusion, Policy, Rank, defer, patience};
 use crate::queue::Wish;
@@ -28,7 +28,7 @@ const DRAWN: usize = 2;
 pub(super) const HELD_BACK_S: f64 = 1e4;
 /// A call that may wait and is never called up looks by itself after so many short waits: ten thousand of them cost some
 /// hundred looks a second.
-const OWN_LOOK_WAITS: u32 = 5;
+pub(super) const OWN_LOOK_WAITS: u32 = 5;
 impl Fleet {
     /// What to do with the call now, given what was tried already. Charges the retry budget when it lets a retry go.
     ///
@@ -40,6 +40,9 @@ impl Fleet {
         }
         if now.wall >= self.prices_until {
             self.reprice(now);
+        }
+        if let Some(spared) = self.spare(facts, tried.len(), now) {
+            return spared;
         }
         if let Err(refused) = self.may_retry(facts, tried, now) {
             return self.not_again(refused, facts, now);
@@ -294,6 +297,10 @@ impl Fleet {
                 permanent: false,
             }),
             Verdict::Overloaded { retry_after } => {
+                let call = &asking.call;
+                let drained =
+                    || self.retry_after(call.facts, call.input + call.output, RETRY_AFTER_MIN, call.now);
+                let retry_after = retry_after.unwrap_or_else(drained);
                 Decision::Shed(Refusal::Overloaded { retry_after, message: self.excuses(asking, found) })
             }
             Verdict::TooLate => shed_late(&self.excuses(asking, found)),

@@ -1,13 +1,66 @@
 //! The line of calls that wait for room: who joins it, who is called up when, and what counts as room.
 
-use super::{Fleet, Transition};
-use crate::domain::{CallFacts, CallId, Instant, Now, PoolId};
+use super::brownout::Step;
+use super::{Dispatch, Fleet, Transition, jitter};
+use crate::domain::{CallFacts, CallId, Duration, Instant, Now, PoolId};
+use crate::policy::patience;
 use crate::queue::{Seat, Wish};
 
+/// A call that would wait more than so many times as long as it can is turned away at once. The pace of a line is known to
+/// a factor of two at best; and with twice as many waiting as can be served in time no place stays empty for want of a call.
+const HOPE: f64 = 2.0;
+/// Clients that come back sooner than this only make it worse; later, and they are gone.
+const RETRY_AFTER_S: (f64, f64) = (1.0, 30.0);
+/// Where it is not known how fast the line moves, a few seconds are worth another look.
+const WITHOUT_A_RATE: Duration = Duration::from_secs(2);
+
+/// A call may not wait.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Crowded {
+    /// It would not be its turn in time; otherwise there is no place left to wait at.
+    pub hopeless: bool,
+    /// When to come back.
+    pub retry_after: Duration,
+}
+
 impl Fleet {
-    /// The call has looked in vain and waits (on) for a place. False if too many do already.
-    pub fn join(&mut self, facts: &CallFacts, wish: Wish) -> bool {
-        self.line.join(&self.seat(facts), wish)
+    /// The call has looked in vain and waits (on) for a place; or it may not, because too many do, or because it would not
+    /// be its turn before it is too late.
+    pub fn join(&mut self, facts: &CallFacts, wish: Wish, now: Now) -> Result<(), Crowded> {
+        let seat = self.seat(facts);
+        let hopeless = !self.line.waits(&seat) && self.is_hopeless(facts, &seat, wish, now);
+        if hopeless || !self.line.join(&seat, wish, now.mono) {
+            let retry_after = self.retry_after(facts, wish.cost, WITHOUT_A_RATE, now);
+            return Err(Crowded { hopeless, retry_after });
+        }
+        Ok(())
+    }
+
+    /// Will it not be its turn before it is too late, even if the line moves twice as fast as it does? (Or just as fast,
+    /// where calls are turned away by deadline.)
+    fn is_hopeless(&self, facts: &CallFacts, seat: &Seat, wish: Wish, now: Now) -> bool {
+        let given_up = match self.catalog.class(facts.class).may_wait {
+            true => facts.deadline,
+            false => facts.deadline.min(facts.arrived + self.settings.choice.short_wait),
+        };
+        let left_s = given_up.secs_since(now.mono);
+        let hope = if self.brownout.is(Step::ByDeadline) { 1.0 } else { HOPE };
+        self.line.predicted_s(seat, wish.cost, now.mono).is_some_and(|wait_s| wait_s > hope * left_s)
+    }
+
+    /// When a call that is turned away is worth another try: when those that wait before it have found places, as far as
+    /// the pace of that is known; else after `otherwise`. Up to half longer, so that not all come back together.
+    pub(super) fn retry_after(
+        &self,
+        facts: &CallFacts,
+        cost: f64,
+        otherwise: Duration,
+        now: Now,
+    ) -> Duration {
+        let predicted = self.line.predicted_s(&self.seat(facts), cost, now.mono);
+        let seconds = predicted.unwrap_or(otherwise.as_secs_f64());
+        let jittered = seconds * (1.0 + 0.5 * jitter(facts.id.0, now.mono));
+        patience::seconds(jittered.clamp(RETRY_AFTER_S.0, RETRY_AFTER_S.1))
     }
 
     /// A call waits for a better price.
@@ -26,8 +79,15 @@ impl Fleet {
     }
 
     /// The call was in line and has found its place.
-    pub fn granted(&mut self, facts: &CallFacts) {
-        self.line.granted(&self.seat(facts));
+    pub fn granted(&mut self, facts: &CallFacts, now: Now) {
+        self.line.granted(&self.seat(facts), now.mono);
+    }
+
+    /// The call has found a place without standing in line. It counts towards its tenant's share all the same.
+    pub fn went_past(&mut self, facts: &CallFacts, dispatch: &Dispatch, now: Now) {
+        if !self.line.is_empty() {
+            self.line.went_past(&self.seat(facts), dispatch.expected_tokens, now.mono);
+        }
     }
 
     /// The call was in line and waits no more.
@@ -73,7 +133,7 @@ impl Fleet {
         }
     }
 
-    fn seat(&self, facts: &CallFacts) -> Seat {
+    pub(super) fn seat(&self, facts: &CallFacts) -> Seat {
         Seat::of(facts, self.catalog.class(facts.class))
     }
 }

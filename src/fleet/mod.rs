@@ -7,7 +7,7 @@
 mod account;
 mod adopt;
 mod again;
-mod brownout;
+pub mod brownout;
 mod decide;
 pub mod decision;
 pub mod explain;
@@ -26,6 +26,7 @@ mod watch;
 
 pub use decision::{AttemptEnd, Decision, Dispatch, Reason, Ticket, Transition, Tried, Turn};
 pub use explain::Explanation;
+pub use line::Crowded;
 pub use settings::Settings;
 pub use status::FleetStatus;
 

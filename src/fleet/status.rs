@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Fleet;
+use super::brownout::Taken;
 use super::state::PoolState;
 use crate::domain::{EngineLoad, Now, PoolId, Prices, Tenure, Timestamp};
 
@@ -11,6 +12,8 @@ use crate::domain::{EngineLoad, Now, PoolId, Prices, Tenure, Timestamp};
 pub struct FleetStatus {
     /// In the order of the config.
     pub pools: Vec<PoolStatus>,
+    /// How far it goes in sparing them: the steps that are taken, the mildest first.
+    pub brownout: Vec<Taken>,
 }
 
 /// A pool.
@@ -110,6 +113,7 @@ impl Fleet {
     pub fn status(&self, now: Now) -> FleetStatus {
         FleetStatus {
             pools: (0..self.pools.len()).map(|i| self.pool_status(PoolId(i as u16), now)).collect(),
+            brownout: self.brownout(),
         }
     }
 

@@ -80,8 +80,7 @@ impl Fleet {
 
     pub(super) fn asking<'a>(&'a self, facts: &'a CallFacts, tried: &'a [Tried], now: Now) -> Asking<'a> {
         let seen = &self.outputs[self.output_index(facts)];
-        let each =
-            seen.expected(facts.kind, facts.input_tokens, facts.max_tokens, &self.settings.estimate);
+        let each = seen.expected(facts.kind, facts.input_tokens, facts.max_tokens, &self.settings.estimate);
         let warm = facts.session.and_then(|s| self.sessions.warm(s, facts.model, now.mono));
         let mut call = CallView::new(facts, self.catalog.class(facts.class), each, now);
         call.miss_usd *= self.promise(facts.class).map_or(1.0, Promise::times);

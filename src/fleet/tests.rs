@@ -10,6 +10,7 @@ use crate::domain::*;
 
 mod accounting;
 mod adopting;
+mod brownout;
 mod choosing;
 mod failure;
 mod heard;

@@ -194,7 +194,7 @@ impl Router {
             telemetry.events_dropped(PoolId(i as u16), dropped.unreadable, dropped.late);
         }
         let now = self.clock().now();
-        telemetry.brownout(self.with_fleet(|fleet| fleet.brownout(now.mono)));
+        telemetry.brownout(self.with_fleet(|fleet| fleet.brownout_level()));
         let watts: Vec<Option<f64>> = self.with_fleet(|fleet| fleet.watts(now).collect());
         for (i, watts) in watts.into_iter().enumerate() {
             if let Some(watts) = watts {
@@ -232,8 +232,9 @@ impl Router {
     /// What time alone has changed, for people to hear of and for calls that wait.
     pub fn tick(&self) {
         let now = self.0.clock.now();
-        let transitions = self.with_fleet(|fleet| fleet.tick(now));
+        let (transitions, steps) = self.with_fleet(|fleet| (fleet.tick(now), fleet.feel_pressure(now)));
         self.0.tell(&transitions);
+        steps.iter().for_each(|step| self.0.telemetry.brownout_step(step));
     }
 
     /// A fresh id for a call, or for an error about something that never became one.

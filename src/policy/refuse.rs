@@ -19,8 +19,8 @@ pub enum Verdict {
     Never,
     /// Somebody could, but has too much to do.
     Overloaded {
-        /// When to come back.
-        retry_after: Duration,
+        /// When to come back; absent where that depends on when calls end.
+        retry_after: Option<Duration>,
     },
     /// Nobody is there.
     Nobody {
@@ -32,7 +32,7 @@ pub enum Verdict {
 }
 
 /// Clients that come back sooner than this only make it worse.
-const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Without any idea when it gets better.
 const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(5);
 
@@ -58,7 +58,7 @@ pub fn verdict(call: &CallView<'_>, excluded: &[Exclusion], settings: &Settings)
     }
     if temporary().any(Exclusion::loaded) {
         let full = excluded.iter().any(Exclusion::clears_with_load);
-        return Verdict::Overloaded { retry_after: if full { RETRY_AFTER_MIN } else { retry_after } };
+        return Verdict::Overloaded { retry_after: (!full).then_some(retry_after) };
     }
     Verdict::Nobody { retry_after }
 }

@@ -1,24 +1,35 @@
 //! Calls that wait for room: who may look again first when some appears.
 //!
 //! Within a class the earliest due goes first (EDF: Liu and Layland 1973), and those that cannot be in time any more come
-//! last. Between classes the dearer one goes first, by what its misses cost, except that a class which got less than its
+//! last; but a tenant that had its share waits until the others had theirs (`shares`), so that none is held up by how many
+//! calls of another wait. Between classes the dearer one goes first, by what its misses cost, except that a class which got less than its
 //! floor of what was granted lately goes before all others (deficit round robin: Shreedhar and Varghese 1995, with floors
 //! for weights), and that calls of a class that may wait go behind even the late ones of those that may not. When room
 //! appears somewhere ([`news`]), calls are called up one after another as long as they find a place; after a few in a row
 //! that could not use it, the rest stay asleep until the next news. So a freed place costs a few looks, however many wait.
 //!
+//! The line has an end. Where it is full, a call of a tenant that has few there takes the place of the last of the tenant
+//! that has the most: that one is called up to look once more, and may not wait on.
+//!
 //! It does not know what room is, nor who has it: it only hears for which models there is news. It wakes nobody: it says
-//! whose turn it is. Shares between the tenants of a class would find their place in `row`, which alone orders calls of a
-//! class.
+//! whose turn it is.
 //!
 //! [`news`]: Queue::news
 
+mod drain;
+mod full;
+mod pressure;
 mod row;
+mod shares;
+mod shelf;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use self::row::{Rank, Row};
+use self::drain::Drain;
+pub use self::pressure::Pressure;
+use self::row::{First, Row};
 pub use self::row::{Seat, Wish};
+use self::shares::Shares;
 use crate::domain::{CallId, Catalog, Class, ClassId, Instant, ModelId};
 
 /// What an operator may set.
@@ -56,6 +67,8 @@ struct Line {
     waiting: usize,
     /// May its calls wait for long?
     patient: bool,
+    /// What each tenant had of it.
+    shares: Shares,
     /// By model.
     rows: Vec<Row>,
 }
@@ -71,6 +84,10 @@ struct Counter {
     news: u64,
     /// When the last came.
     opened: Option<Instant>,
+    /// Calls that wait.
+    waiting: usize,
+    /// How fast they find places.
+    drain: Drain,
 }
 
 /// See the module.
@@ -89,6 +106,10 @@ pub struct Queue {
     open: Vec<ModelId>,
     /// Who was called up and has not looked yet.
     called: Option<CallId>,
+    /// Who had to make room and has not heard of it.
+    displaced: BTreeSet<CallId>,
+    /// Who has heard, and looks for the last time.
+    leaving: BTreeSet<CallId>,
     waiting: usize,
     /// The largest cost of any that waits, or waited since the last time when nobody did.
     largest: f64,
@@ -102,6 +123,7 @@ impl Queue {
             credit: 0.0,
             waiting: 0,
             patient: class.may_wait,
+            shares: Shares::default(),
             rows: vec![Row::default(); catalog.models.len()],
         };
         Self {
@@ -112,6 +134,8 @@ impl Queue {
             seats: BTreeMap::new(),
             open: Vec::new(),
             called: None,
+            displaced: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             waiting: 0,
             largest: 0.0,
         }
@@ -122,7 +146,8 @@ impl Queue {
         self.settings = settings;
         let models = catalog.models.len().max(self.counters.len());
         self.counters.resize(models, Counter::default());
-        let line = Line { floor: 0.0, credit: 0.0, waiting: 0, patient: false, rows: Vec::new() };
+        let shares = Shares::default();
+        let line = Line { floor: 0.0, credit: 0.0, waiting: 0, patient: false, shares, rows: Vec::new() };
         self.lines.resize(catalog.classes.len().max(self.lines.len()), line);
         for (line, class) in self.lines.iter_mut().zip(&catalog.classes) {
             (line.floor, line.patient) = (class.floor, class.may_wait);
@@ -141,17 +166,28 @@ impl Queue {
         self.waiting == 0
     }
 
+    /// Does the call wait already, or is it on its way out?
+    pub fn waits(&self, seat: &Seat) -> bool {
+        self.seats.contains_key(&seat.id) || self.is_displaced(seat.id)
+    }
+
     /// A call that has just looked in vain waits (on). False if it may not: too many do already.
-    pub fn join(&mut self, seat: &Seat, wish: Wish) -> bool {
+    pub fn join(&mut self, seat: &Seat, wish: Wish, now: Instant) -> bool {
         let seat = &self.taken(seat);
         let waits = self.row(seat).is_some_and(|row| row.has(seat));
-        if !waits && !self.has_room_for(seat.class) {
+        if !waits && (self.is_displaced(seat.id) || !(self.has_room_for(seat.class) || self.make_room(seat)))
+        {
             return false;
         }
         let Some(counter) = self.counters.get_mut(seat.model.index()) else { return false };
         let news = counter.news;
-        let called = self.called == Some(seat.id);
-        if called {
+        if !waits {
+            if counter.waiting == 0 {
+                counter.drain.begins(now);
+            }
+            counter.waiting += 1;
+        }
+        if self.called == Some(seat.id) {
             self.called = None;
             counter.vain = counter.vain.saturating_add(1);
             if counter.vain >= self.settings.vain {
@@ -160,18 +196,20 @@ impl Queue {
         }
         let Some(line) = self.lines.get_mut(seat.class.index()) else { return false };
         let Some(row) = line.rows.get_mut(seat.model.index()) else { return false };
-        row.put(seat, wish, news);
-        self.seats.insert(seat.id, *seat);
         if !waits {
+            line.shares.came(seat.tenant);
             line.waiting += 1;
             self.waiting += 1;
         }
+        let before = row.put(seat, wish, news, &line.shares);
+        line.shares.weigh(seat.tenant, wish.cost - before);
+        self.seats.insert(seat.id, *seat);
         self.largest = self.largest.max(wish.cost);
         true
     }
 
     /// The call has found a place.
-    pub fn granted(&mut self, seat: &Seat) {
+    pub fn granted(&mut self, seat: &Seat, now: Instant) {
         let seat = &self.taken(seat);
         let Some(cost) = self.row(seat).and_then(|row| row.cost(seat)) else { return };
         let most = SAVED_MAX * self.largest;
@@ -181,25 +219,43 @@ impl Queue {
         if let Some(line) = self.lines.get_mut(seat.class.index()) {
             // What it took beyond its floor when nobody else had a claim is no debt.
             line.credit = (line.credit - cost).max(0.0);
+            line.shares.charge(seat.tenant, cost);
         }
         if let Some(counter) = self.counters.get_mut(seat.model.index()) {
             counter.vain = 0;
+            counter.drain.granted(cost, now);
         }
         self.leave(seat);
     }
 
+    /// A call that did not wait was granted so much.
+    pub fn went_past(&mut self, seat: &Seat, cost: f64, now: Instant) {
+        if let Some(line) = self.lines.get_mut(seat.class.index()) {
+            line.shares.charge(seat.tenant, cost);
+        }
+        if let Some(counter) = self.counters.get_mut(seat.model.index()).filter(|c| c.waiting > 0) {
+            counter.drain.granted(cost, now);
+        }
+    }
+
     /// The call waits no more, for whatever reason.
     pub fn leave(&mut self, seat: &Seat) {
+        self.displaced.remove(&seat.id);
+        self.leaving.remove(&seat.id);
         let seat = &self.seats.remove(&seat.id).unwrap_or(*seat);
         if self.called == Some(seat.id) {
             self.called = None;
         }
         let Some(line) = self.lines.get_mut(seat.class.index()) else { return };
-        if line.rows.get_mut(seat.model.index()).is_none_or(|row| !row.remove(seat)) {
-            return;
-        }
+        let gone = line.rows.get_mut(seat.model.index()).and_then(|row| row.remove(seat));
+        let Some(cost) = gone else { return };
+        line.shares.weigh(seat.tenant, -cost);
+        line.shares.left(seat.tenant);
         line.waiting -= 1;
         self.waiting -= 1;
+        if let Some(counter) = self.counters.get_mut(seat.model.index()) {
+            counter.waiting = counter.waiting.saturating_sub(1);
+        }
         if line.waiting == 0 {
             line.credit = 0.0;
         }
@@ -220,8 +276,10 @@ impl Queue {
             counter.open = true;
             self.open.push(model);
         }
-        for row in self.lines.iter_mut().filter_map(|line| line.rows.get_mut(model.index())) {
-            row.restart();
+        for line in self.lines.iter_mut().filter(|line| line.waiting > 0) {
+            if let Some(row) = line.rows.get_mut(model.index()) {
+                row.restart(&line.shares);
+            }
         }
     }
 
@@ -236,12 +294,22 @@ impl Queue {
 
     /// Is it this call's turn to look?
     pub fn is_called(&self, call: CallId) -> bool {
-        self.called == Some(call)
+        self.called == Some(call) || self.is_displaced(call)
+    }
+
+    /// Is it to look once more, and then to go?
+    fn is_displaced(&self, call: CallId) -> bool {
+        self.displaced.contains(&call) || self.leaving.contains(&call)
     }
 
     /// Whose turn it is to look now, if it is anybody's that does not know yet. Nobody's while the one called up before
-    /// has not looked (or left). Later news may take a turn back, and give it again.
+    /// has not looked (or left). Later news may take a turn back, and give it again. Before anybody, those who had to make
+    /// room hear of it.
     pub fn call_up(&mut self) -> Option<CallId> {
+        if let Some(call) = self.displaced.pop_first() {
+            self.leaving.insert(call);
+            return Some(call);
+        }
         if self.open.is_empty() || self.called.is_some() {
             return None;
         }
@@ -264,15 +332,15 @@ impl Queue {
             let Some(line) = self.lines.get_mut(class.index()).filter(|line| line.waiting > 0) else {
                 continue;
             };
-            let Some((rank, cost)) = first(line, &self.open, &self.counters) else { continue };
-            let left = line.credit - cost;
+            let Some(first) = first(line, &self.open, &self.counters) else { continue };
+            let (call, left) = (first.place.1.call(), line.credit - first.cost);
             if line.floor > 0.0 && left >= 0.0 && claimed.is_none_or(|(most, _)| left > most) {
-                claimed = Some((left, rank.call()));
+                claimed = Some((left, call));
             }
-            let urgency = Urgency { patient: line.patient, late: rank.is_late() };
+            let urgency = Urgency { patient: line.patient, late: !first.in_time };
             // Of equals the dearer class, which is seen first.
             if urgent.is_none_or(|(most, _)| urgency < most) {
-                urgent = Some((urgency, rank.call()));
+                urgent = Some((urgency, call));
             }
         }
         claimed.map(|(_, call)| call).or(urgent.map(|(_, call)| call))
@@ -283,12 +351,6 @@ impl Queue {
         if let Some(counter) = self.counters.get_mut(model.index()) {
             counter.open = false;
         }
-    }
-
-    fn has_room_for(&self, class: ClassId) -> bool {
-        let most = self.settings.class_share * self.settings.most as f64;
-        let here = self.lines.get(class.index()).map_or(0, |line| line.waiting);
-        self.waiting < self.settings.most && (here as f64) < most
     }
 
     fn taken(&self, seat: &Seat) -> Seat {
@@ -320,17 +382,22 @@ struct Urgency {
     late: bool,
 }
 
-/// The first in the class of those that have not looked since the news, and its cost.
-fn first(line: &mut Line, open: &[ModelId], counters: &[Counter]) -> Option<(Rank, f64)> {
-    let mut first: Option<(Rank, f64)> = None;
+/// The first in the class of those that have not looked since the news.
+fn first(line: &mut Line, open: &[ModelId], counters: &[Counter]) -> Option<First> {
+    let Line { rows, shares, .. } = line;
+    let mut first: Option<First> = None;
     for model in open {
         let Some(counter) = counters.get(model.index()) else { continue };
         let now = counter.opened.unwrap_or(Instant::START);
-        let row = line.rows.get_mut(model.index());
-        let Some((rank, cost)) = row.and_then(|row| row.next(counter.news, now)) else { continue };
-        if first.is_none_or(|(least, _)| rank < least) {
-            first = Some((rank, cost));
-        }
+        let row = rows.get_mut(model.index());
+        let Some(next) = row.and_then(|row| row.next(counter.news, now, shares)) else { continue };
+        first = Some(match first {
+            None => next,
+            Some(least) => {
+                let in_time = least.in_time || next.in_time;
+                First { in_time, ..if next.place < least.place { next } else { least } }
+            }
+        });
     }
     first
 }

@@ -1,5 +1,5 @@
 //! The calls of one class for one model: the earliest due first, and behind all of those the ones that cannot make it any
-//! more, the latest due first.
+//! more, the latest due first. So among tenants that had about as much as each other; one that had less goes before them.
 //!
 //! Earliest due first is best while all can be in time, and worst when they cannot: each is served just after it was due,
 //! and all are late instead of some (the domino effect of EDF under overload: Buttazzo, Hard Real-Time Computing Systems,
@@ -7,10 +7,10 @@
 //! Maurer, Fail at Scale, ACM Queue 13(8), 2015).
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 
-use crate::domain::{CallFacts, CallId, Class, ClassId, Duration, Instant, ModelId};
+use super::shares::{Lap, Shares};
+use super::shelf::{Shelf, Waiting};
+use crate::domain::{CallFacts, CallId, Class, ClassId, Duration, Instant, ModelId, TenantId};
 
 /// Where a call waits. A function of the call, so that nobody has to keep it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub struct Seat {
     pub class: ClassId,
     /// Its model.
     pub model: ModelId,
+    /// Whose it is.
+    pub tenant: TenantId,
     /// When it should have its answer (or the first of it).
     pub due: Instant,
     /// When it came.
@@ -32,10 +34,11 @@ impl Seat {
     pub fn of(facts: &CallFacts, class: &Class) -> Self {
         let target = class.ttft_target.or(class.finish_target);
         let due = target.map_or(facts.deadline, |target| facts.deadline.min(facts.arrived + target));
-        Self { class: facts.class, model: facts.model, due, arrived: facts.arrived, id: facts.id }
+        let (class, model, tenant) = (facts.class, facts.model, facts.tenant);
+        Self { class, model, tenant, due, arrived: facts.arrived, id: facts.id }
     }
 
-    fn turn(&self) -> Turn {
+    pub(super) fn turn(&self) -> Turn {
         Turn { due: self.due, arrived: self.arrived, id: self.id }
     }
 }
@@ -63,10 +66,6 @@ impl Rank {
             Self::InTime(turn) | Self::Late(Reverse(turn)) => turn.id,
         }
     }
-
-    pub(super) fn is_late(self) -> bool {
-        matches!(self, Self::Late(_))
-    }
 }
 
 /// What a call waits for a place with.
@@ -78,96 +77,118 @@ pub struct Wish {
     pub needs: Duration,
 }
 
+/// The first of a row that has not looked at the last news.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
-    wish: Wish,
-    /// The news that it has looked at.
-    looked: u64,
-}
-
-/// Calls in some order, and how far they have been looked through.
-#[derive(Clone, Debug)]
-struct File<K> {
-    calls: BTreeMap<K, Waiting>,
-    /// Up to this one all have looked at the last news.
-    passed: Option<K>,
-}
-
-impl<K> Default for File<K> {
-    fn default() -> Self {
-        Self { calls: BTreeMap::new(), passed: None }
-    }
-}
-
-impl<K: Ord + Copy> File<K> {
-    /// The first that has not looked at that news. Those before it are not looked through again.
-    fn next(&mut self, news: u64) -> Option<(K, Waiting)> {
-        let from = self.passed.map_or(Bound::Unbounded, Bound::Excluded);
-        for (turn, waiting) in self.calls.range((from, Bound::Unbounded)) {
-            if waiting.looked < news {
-                return Some((*turn, *waiting));
-            }
-            self.passed = Some(*turn);
-        }
-        None
-    }
+pub(super) struct First {
+    /// Where it stands: of tenants that had fewer laps go first, and then it is a matter of rank.
+    pub(super) place: (Lap, Rank),
+    pub(super) cost: f64,
+    /// It can be in time, or another can that a share keeps behind it.
+    pub(super) in_time: bool,
 }
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     /// The earliest due first.
-    in_time: File<Turn>,
+    in_time: Shelf<Turn>,
     /// The latest due first. Nobody leaves it for the other.
-    late: File<Reverse<Turn>>,
+    late: Shelf<Reverse<Turn>>,
+    /// The cost of all.
+    work: f64,
+    waiting: usize,
 }
 
 impl Row {
+    /// How many calls wait here.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// What all its calls cost together.
+    pub(super) fn work(&self) -> f64 {
+        self.work
+    }
+
     pub(super) fn has(&self, seat: &Seat) -> bool {
-        self.waiting(seat).is_some()
+        self.find(seat).is_some()
     }
 
     pub(super) fn cost(&self, seat: &Seat) -> Option<f64> {
-        self.waiting(seat).map(|waiting| waiting.wish.cost)
+        self.find(seat).map(|waiting| waiting.wish.cost)
     }
 
-    fn waiting(&self, seat: &Seat) -> Option<&Waiting> {
+    fn find(&self, seat: &Seat) -> Option<&Waiting> {
         let turn = seat.turn();
-        self.in_time.calls.get(&turn).or_else(|| self.late.calls.get(&Reverse(turn)))
+        self.in_time.get(seat.tenant, &turn).or_else(|| self.late.get(seat.tenant, &Reverse(turn)))
     }
 
-    /// It has looked at all the news so far.
-    pub(super) fn put(&mut self, seat: &Seat, wish: Wish, news: u64) {
+    /// It has looked at all the news so far. Gives the cost that it waited with before.
+    pub(super) fn put(&mut self, seat: &Seat, wish: Wish, news: u64, shares: &Shares) -> f64 {
+        let before = self.cost(seat);
+        self.waiting += usize::from(before.is_none());
+        self.work += wish.cost - before.unwrap_or(0.0);
         let (turn, waiting) = (seat.turn(), Waiting { wish, looked: news });
-        match self.late.calls.get_mut(&Reverse(turn)) {
-            Some(late) => *late = waiting,
-            None => {
-                self.in_time.calls.insert(turn, waiting);
-            }
+        if self.late.get(seat.tenant, &Reverse(turn)).is_some() {
+            self.late.put(seat.tenant, Reverse(turn), waiting, shares);
+        } else {
+            self.in_time.put(seat.tenant, turn, waiting, shares);
         }
+        before.unwrap_or(0.0)
     }
 
-    /// True if it was there.
-    pub(super) fn remove(&mut self, seat: &Seat) -> bool {
+    /// What it cost, if it was there.
+    pub(super) fn remove(&mut self, seat: &Seat) -> Option<f64> {
         let turn = seat.turn();
-        self.in_time.calls.remove(&turn).is_some() || self.late.calls.remove(&Reverse(turn)).is_some()
+        let gone = self.in_time.remove(seat.tenant, &turn);
+        let gone = gone.or_else(|| self.late.remove(seat.tenant, &Reverse(turn)))?.wish.cost;
+        self.waiting -= 1;
+        // A sum of floats that went up and down is not quite nothing in the end.
+        self.work = if self.waiting == 0 { 0.0 } else { self.work - gone };
+        Some(gone)
     }
 
     /// All may look again.
-    pub(super) fn restart(&mut self) {
-        self.in_time.passed = None;
-        self.late.passed = None;
+    pub(super) fn restart(&mut self, shares: &Shares) {
+        self.in_time.restart(shares);
+        self.late.restart(shares);
     }
 
-    /// The first that has not looked at that news, and its cost.
-    pub(super) fn next(&mut self, news: u64, now: Instant) -> Option<(Rank, f64)> {
-        while let Some((turn, waiting)) = self.in_time.next(news) {
+    /// The last of the tenant's, who has the least to lose.
+    pub(super) fn last(&self, tenant: TenantId) -> Option<Rank> {
+        let late = self.late.last(tenant).map(Rank::Late);
+        late.or_else(|| self.in_time.last(tenant).map(Rank::InTime))
+    }
+
+    /// The first that has not looked at that news.
+    pub(super) fn next(&mut self, news: u64, now: Instant, shares: &Shares) -> Option<First> {
+        let in_time = loop {
+            let Some((lap, turn, tenant, waiting)) = self.in_time.next(news, shares) else { break None };
             if now + waiting.wish.needs <= turn.due {
-                return Some((Rank::InTime(turn), waiting.wish.cost));
+                break Some((lap, turn, waiting.wish.cost));
             }
-            self.in_time.calls.remove(&turn);
-            self.late.calls.insert(Reverse(turn), waiting);
+            self.in_time.remove(tenant, &turn);
+            self.late.put(tenant, Reverse(turn), waiting, shares);
+        };
+        let late = self.late.next(news, shares);
+        match (in_time, late) {
+            (Some((lap, turn, cost)), None) => {
+                Some(First { place: (lap, Rank::InTime(turn)), cost, in_time: true })
+            }
+            (Some((lap, turn, cost)), Some((behind, ..))) if lap <= behind => {
+                Some(First { place: (lap, Rank::InTime(turn)), cost, in_time: true })
+            }
+            (in_time, Some((lap, turn, _, waiting))) => {
+                let (place, cost) = ((lap, Rank::Late(turn)), waiting.wish.cost);
+                Some(First { place, cost, in_time: in_time.is_some() })
+            }
+            (None, None) => None,
         }
-        self.late.next(news).map(|(turn, waiting)| (Rank::Late(turn), waiting.wish.cost))
+    }
+
+    /// As many as have a call here, and no more, are known.
+    #[cfg(test)]
+    pub(super) fn tenants(&self) -> usize {
+        self.in_time.tenants() + self.late.tenants()
     }
 }

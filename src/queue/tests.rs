@@ -4,7 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::catalog::{Class, Model};
-use crate::domain::{AskKind, Duration};
+use crate::domain::{AskKind, Duration, TenantId};
+
+mod drain;
+mod tenants;
 
 const INTERACTIVE: u8 = 0;
 const AGENT: u8 = 1;
@@ -35,12 +38,24 @@ fn queue() -> Queue {
     Queue::new(&catalog(), Settings { most: 20_000, class_share: 1.0, ..Settings::default() })
 }
 
+/// Where the time does not matter.
+impl Queue {
+    fn joins(&mut self, seat: &Seat, wish: Wish) -> bool {
+        self.join(seat, wish, at(0.0))
+    }
+
+    fn grant(&mut self, seat: &Seat) {
+        self.granted(seat, at(0.0));
+    }
+}
+
 fn at(s: f64) -> Instant {
     Instant::from_secs_f64(s)
 }
 
 fn seat(id: u64, class: u8, due: f64) -> Seat {
-    Seat { class: ClassId(class), model: ModelId(0), due: at(due), arrived: at(0.0), id: CallId(id) }
+    let (class, model, tenant) = (ClassId(class), ModelId(0), TenantId(0));
+    Seat { class, model, tenant, due: at(due), arrived: at(0.0), id: CallId(id) }
 }
 
 fn of_small(seat: Seat) -> Seat {
@@ -64,9 +79,9 @@ fn room_for(queue: &mut Queue, seats: &[Seat], mut places: usize, now: f64) -> (
         if places > 0 {
             places -= 1;
             got.push(call.0);
-            queue.granted(seat);
+            queue.grant(seat);
         } else {
-            assert!(queue.join(seat, ONE));
+            assert!(queue.joins(seat, ONE));
         }
     }
     (got, looks)
@@ -74,7 +89,7 @@ fn room_for(queue: &mut Queue, seats: &[Seat], mut places: usize, now: f64) -> (
 
 fn joined(queue: &mut Queue, seats: &[Seat]) {
     for seat in seats {
-        assert!(queue.join(seat, ONE));
+        assert!(queue.joins(seat, ONE));
     }
 }
 
@@ -100,7 +115,7 @@ fn what_a_call_needs_counts_as_gone_already() {
     let mut q = queue();
     let seats = [5.0, 7.0, 9.0].map(|due| seat(due as u64, AGENT, due));
     for seat in &seats {
-        assert!(q.join(seat, Wish { needs: Duration::from_secs(6), ..ONE }));
+        assert!(q.joins(seat, Wish { needs: Duration::from_secs(6), ..ONE }));
     }
     assert_eq!(room_for(&mut q, &seats, 9, 2.0).0, [9, 7, 5]);
 }
@@ -136,7 +151,7 @@ fn under_overload_half_are_in_time_instead_of_none() {
             let came = f64::from(s);
             let new = Seat { arrived: at(came), ..seat(u64::from(2 * s + i), AGENT, came + 10.0) };
             seats.push(new);
-            assert!(q.join(&new, ONE));
+            assert!(q.joins(&new, ONE));
         }
         let now = f64::from(s) + 0.5;
         let (got, _) = room_for(&mut q, &seats, 1, now);
@@ -163,7 +178,7 @@ fn nobody_is_called_up_before_there_is_news_nor_while_another_looks() {
     assert_eq!(q.call_up(), Some(CallId(1)));
     assert!(q.is_called(CallId(1)) && !q.is_called(CallId(2)));
     assert_eq!(q.call_up(), None);
-    q.granted(&seats[0]);
+    q.grant(&seats[0]);
     assert_eq!(q.call_up(), Some(CallId(2)));
 }
 
@@ -210,7 +225,7 @@ fn a_model_whose_calls_find_nothing_does_not_hold_up_another() {
     while let Some(call) = q.call_up() {
         looked.push(call.0);
         let seat = stuck.iter().chain([&small]).find(|s| s.id == call).unwrap();
-        if call == small.id { q.granted(seat) } else { assert!(q.join(seat, ONE)) }
+        if call == small.id { q.grant(seat) } else { assert!(q.joins(seat, ONE)) }
     }
     assert_eq!(looked, [0, 1, 2, 3, 4, 5, 6, 7, 99]);
 }
@@ -225,7 +240,7 @@ fn one_round_serves_all_who_waited_for_the_same_moment() {
         q.time_came(ModelId(0), at(5.0), at(5.0));
         while let Some(call) = q.call_up() {
             looks += 1;
-            assert!(q.join(seats.iter().find(|s| s.id == call).unwrap(), ONE));
+            assert!(q.joins(seats.iter().find(|s| s.id == call).unwrap(), ONE));
         }
     }
     assert_eq!(looks, 8, "a hundred timers, one round");
@@ -238,10 +253,10 @@ fn the_line_has_an_end_and_no_class_fills_it_alone() {
     let mut q = Queue::new(&catalog(), Settings { most: 8, class_share: 0.75, vain: 8 });
     let seats: Vec<Seat> = (0..7).map(|i| seat(i, AGENT, 1.0)).collect();
     joined(&mut q, &seats[..6]);
-    assert!(!q.join(&seats[6], ONE));
+    assert!(!q.joins(&seats[6], ONE));
     joined(&mut q, &[seat(10, INTERACTIVE, 1.0), seat(11, BACKGROUND, 1.0)]);
-    assert!(!q.join(&seat(12, INTERACTIVE, 1.0), ONE), "full");
-    assert!(q.join(&seats[0], ONE), "whoever is in may stay");
+    assert!(!q.joins(&seat(12, INTERACTIVE, 1.0), ONE), "full");
+    assert!(q.joins(&seats[0], ONE), "whoever is in may stay");
     assert_eq!(q.len(), 8);
 }
 
@@ -262,17 +277,17 @@ proptest! {
         for (i, (class, cost)) in arrivals.iter().enumerate() {
             let seat = seat(i as u64, *class, i as f64);
             seats.push((seat, *cost));
-            prop_assert!(q.join(&seat, of(*cost)));
+            prop_assert!(q.joins(&seat, of(*cost)));
             if i % pace > 0 && i > 20 {
                 continue;
             }
             q.news(ModelId(0), at(i as f64));
             let Some(call) = q.call_up() else { continue };
             let (seat, cost) = seats[call.0 as usize];
-            q.granted(&seat);
+            q.grant(&seat);
             while let Some(call) = q.call_up() {
                 let (seat, cost) = seats[call.0 as usize];
-                prop_assert!(q.join(&seat, of(cost)));
+                prop_assert!(q.joins(&seat, of(cost)));
             }
             for (class, (all, own)) in since.iter_mut().enumerate() {
                 if q.lines[class].waiting == 0 {

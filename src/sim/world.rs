@@ -242,7 +242,7 @@ impl<'a> World<'a> {
             kind: if embeds { AskKind::Embed } else { AskKind::Chat },
             model: arrival.model,
             class: arrival.class,
-            tenant: TenantId(0),
+            tenant: self.tenant(arrival),
             input_tokens: arrival.input,
             max_tokens: None,
             n: 1,
@@ -255,6 +255,12 @@ impl<'a> World<'a> {
             deadline: arrival.at + class.deadline,
             client_retry: false,
         }
+    }
+
+    /// A client is the tenant of that number, where there is one.
+    fn tenant(&self, arrival: &Arrival) -> TenantId {
+        let known = (arrival.client as usize) < self.setup.catalog.tenants.len();
+        if known { TenantId(arrival.client as u16) } else { TenantId::default() }
     }
 
     fn embeds(&self, arrival: &Arrival) -> bool {
@@ -285,6 +291,7 @@ impl<'a> World<'a> {
             Entry::Tick => {
                 for fleet in &mut self.fleets {
                     fleet.tick(now).iter().for_each(|transition| self.witness.changed(now.mono, transition));
+                    fleet.feel_pressure(now);
                 }
                 self.recorder.passed(&self.pools, now);
                 self.put(at + TICK, Entry::Tick);

@@ -192,8 +192,8 @@ impl Metrics {
 
 fn brownout_series(registry: &mut Registry) -> Gauge {
     let brownout = Gauge::default();
-    let help = "For lack of room in the last 15 s: 0 nobody was put off, 1 calls that may wait were, 2 such calls were \
-                turned away, 3 calls that cannot wait were turned away";
+    let help = "The worst step taken for lack of room: 0 none, 1 no hedges, 2 calls that may wait stand in line at once, 3 \
+                such calls are turned away, 4 calls that cannot wait are turned away at once if their turn would come too late";
     registry.register("brownout", help, brownout.clone());
     brownout
 }

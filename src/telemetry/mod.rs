@@ -20,6 +20,7 @@ use crate::call::Record;
 use crate::clock::Clock;
 use crate::domain::{CallFacts, CallId, Catalog, Duration, Failure, PoolId, Refusal};
 use crate::fleet::Transition;
+use crate::fleet::brownout::StepChange;
 use crate::policy::record::DecisionRecord;
 
 use metrics::{Lost, Metrics};
@@ -118,9 +119,26 @@ impl Telemetry {
         tracing::warn!(%call, "kept back: this request loses its connections wherever it is sent");
     }
 
-    /// How far the router has gone in putting off and turning away: see `Fleet::brownout`.
+    /// How far the router goes in sparing its pools: see `fleet::brownout`.
     pub fn brownout(&self, level: u8) {
         self.metrics.brownout.set(i64::from(level));
+    }
+
+    /// A step of that was taken or undone.
+    pub fn brownout_step(&self, change: &StepChange) {
+        match change {
+            StepChange::Taken(taken) => {
+                tracing::warn!(
+                    step = taken.step.name(),
+                    level = taken.step.level(),
+                    why = taken.why,
+                    "brownout"
+                );
+            }
+            StepChange::Undone(step) => {
+                tracing::info!(step = step.name(), level = step.level(), "brownout step undone");
+            }
+        }
     }
 
     /// What a pool draws now, in watts.

@@ -68,7 +68,7 @@ library! {
     the_loss_of_the_owned_cluster_loses_no_call = "lose-owned-cluster",
     a_storm_of_429s_is_waited_out_elsewhere = "rate-limit-storm",
     a_region_without_dns_is_left_alone = "region-without-dns",
-    two_routers_restart_one_after_the_other = "rolling-restart",
+    k04_two_routers_restart_one_after_the_other_and_lose_no_call = "rolling-restart",
     stalls_are_cut_and_say_so = "stalls-in-mid-stream",
     a_surge_is_sorted_by_what_can_wait = "surge-17-fold",
 }

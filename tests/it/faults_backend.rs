@@ -303,7 +303,17 @@ async fn o01_of_three_times_as_much_as_there_is_room_for_all_the_room_is_used_an
             (answered.map(|_| ()), asked.elapsed())
         }
     });
-    let all = join_all(all).await;
+    let ticks = async {
+        for _ in 0..2 * (seconds + 4) {
+            tokio::time::sleep(ms(500)).await;
+            world.router.tick();
+        }
+    };
+    let brownout = |level: u8| {
+        let text = world.router.metrics_text();
+        assert!(text.contains(&format!("\ngridtie_brownout {level}\n")), "{text}");
+    };
+    let (all, ()) = tokio::join!(join_all(all), ticks);
     let (served, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(|(answered, _)| answered.is_ok());
     eprintln!("{} served, {} refused", served.len(), refused.len());
     assert!(served.len() as f64 >= 0.95 * 100.0 * f64::from(seconds), "{} were served", served.len());
@@ -314,8 +324,15 @@ async fn o01_of_three_times_as_much_as_there_is_room_for_all_the_room_is_used_an
         let refused = answered.as_ref().unwrap_err();
         assert!(matches!(refused.refusal, Refusal::Overloaded { .. }), "{refused:?}");
     }
-    let text = world.router.metrics_text();
-    assert!(text.contains("\ngridtie_brownout 3\n"), "{text}");
+    brownout(4);
+    let steps = world.router.with_fleet(|fleet| fleet.brownout());
+    assert_eq!(steps.iter().map(|taken| taken.step.level()).collect::<Vec<_>>(), [1, 2, 4], "{steps:?}");
+    // And it is over half a minute after the last of it.
+    for _ in 0..64 {
+        tokio::time::sleep(ms(500)).await;
+        world.router.tick();
+    }
+    brownout(0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,7 @@ mod proxy;
 mod recorded;
 mod records;
 mod reload;
+mod shares;
 mod shutdown;
 mod slow_readers;
 mod tidy;

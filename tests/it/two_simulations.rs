@@ -22,6 +22,7 @@ mod patience;
 mod reach;
 mod sessions;
 mod simulated;
+mod tenants;
 mod trouble;
 mod whole;
 

@@ -231,11 +231,17 @@ impl Lower<'_> {
     fn in_time(&mut self, class: &raw::Class) -> Option<f64> {
         let promised = class.in_time.as_ref()?;
         if !(0.0 < promised.value.0 && promised.value.0 < 1.0) {
-            self.error(promised.span.clone(), "in_time must be between 0 and 1, such as 0.995: no network keeps a promise of all");
+            self.error(
+                promised.span.clone(),
+                "in_time must be between 0 and 1, such as 0.995: no network keeps a promise of all",
+            );
         } else if class.first_token.is_none() && class.finish.is_none() {
             self.error(promised.span.clone(), "in_time needs a target: set first_token or finish");
         } else if class.miss_usd.is_none_or(|usd| usd.0 <= 0.0) {
-            self.error(promised.span.clone(), "in_time needs miss_usd: what a miss costs is what grows while too many are late");
+            self.error(
+                promised.span.clone(),
+                "in_time needs miss_usd: what a miss costs is what grows while too many are late",
+            );
         }
         Some(promised.value.0)
     }

@@ -19,6 +19,7 @@ use crate::dialect::gridtie::v1::admin_server::{Admin, AdminServer, SERVICE_NAME
 use crate::domain::names::{nearest, shown};
 use crate::domain::{Catalog, Duration, PoolId, Tenure};
 use crate::edge::grpc::timestamp;
+use crate::fleet::brownout::Taken;
 use crate::fleet::status::{EndpointStatus, OfferStatus, PoolStatus};
 use crate::flow::Router;
 
@@ -160,7 +161,7 @@ fn watch(
             let news = watching
                 .last
                 .as_ref()
-                .is_none_or(|last| states(last).ne(states(&now)) || last.config != now.config);
+                .is_none_or(|last| states(last).ne(states(&now)) || rest(last) != rest(&now));
             if news || now.draining || looks >= watching.patience {
                 watching.over = now.draining;
                 watching.last = Some(now.clone());
@@ -168,6 +169,11 @@ fn watch(
             }
         }
     })
+}
+
+/// What counts as a change beside [`states`].
+fn rest(list: &v1::ListPoolsResponse) -> (&Option<v1::ConfigStatus>, &[v1::BrownoutStep]) {
+    (&list.config, &list.brownout)
 }
 
 /// What counts as a change: who is there, and how it is. Not how busy.
@@ -188,6 +194,16 @@ fn list(router: &Router, configs: &dyn Configs) -> v1::ListPoolsResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         draining: router.draining(),
         config: Some(standing_to_wire(&configs.standing())),
+        brownout: status.brownout.into_iter().map(step_to_wire).collect(),
+    }
+}
+
+fn step_to_wire(taken: Taken) -> v1::BrownoutStep {
+    v1::BrownoutStep {
+        step: taken.step.name().to_owned(),
+        level: taken.step.level().into(),
+        since: Some(timestamp(taken.since)),
+        why: taken.why,
     }
 }
 

@@ -40,6 +40,8 @@ pub type Auth = Box<dyn Fn(&HeaderMap, &Peer) -> Result<(), Refusal> + Send + Sy
 pub struct Sources {
     /// For `/readyz`.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// For `/brownout`: a line for each step that is taken.
+    pub brownout: Box<dyn Fn() -> String + Send + Sync>,
     /// For `/metrics`, in the OpenMetrics text format.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Who may see more than `/livez` and `/readyz`, and who may call gRPC.
@@ -103,14 +105,15 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const INDEX: &str = "gridtie admin\n\n\
-    /livez    the process answers\n\
-    /readyz   it may get calls\n\
-    /metrics  OpenMetrics\n\
-    gRPC      gridtie.v1.Admin, on this port\n";
+    /livez     the process answers\n\
+    /readyz    it may get calls\n\
+    /metrics   OpenMetrics\n\
+    /brownout  what is done for lack of room, since when and why\n\
+    gRPC       gridtie.v1.Admin, on this port\n";
 
 fn page(sources: &Sources, peer: &Peer, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    if !matches!(path, "/" | "/livez" | "/readyz" | "/metrics") {
+    if !matches!(path, "/" | "/livez" | "/readyz" | "/metrics" | "/brownout") {
         return text(StatusCode::NOT_FOUND, TEXT, format!("There is nothing here.\n\n{INDEX}"));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -133,6 +136,7 @@ fn page(sources: &Sources, peer: &Peer, request: &Request<Incoming>) -> Response
     }
     match path {
         "/metrics" => text(StatusCode::OK, OPEN_METRICS, (sources.metrics)()),
+        "/brownout" => text(StatusCode::OK, TEXT, (sources.brownout)()),
         _ => text(StatusCode::OK, TEXT, INDEX),
     }
 }

@@ -213,12 +213,12 @@ fn a_call_in_line_leaves_it_though_the_targets_of_its_class_have_changed() {
     let open = w.start(&first, 0.0);
     let waits = CallFacts { class: BACKGROUND, ..w.facts(0.0) };
     assert!(matches!(w.decide(&waits, &[], 0.0), Decision::Wait { .. }));
-    assert!(w.fleet.join(&waits, PLACE));
+    assert_eq!(w.fleet.join(&waits, PLACE, at(0.0)), Ok(()));
     c.classes[1].finish_target = Some(Duration::from_secs(3));
     w.adopt(c, (2, 1), 1.0);
     assert_eq!((w.fleet.in_line(), w.fleet.call_up()), (1, Some(waits.id)), "a new config is news");
     w.end(&first, open, ok(1000, 10), 2.0);
-    w.fleet.granted(&waits);
+    w.fleet.granted(&waits, at(0.0));
     w.fleet.leave(&waits);
     assert_eq!(w.fleet.in_line(), 0);
 }

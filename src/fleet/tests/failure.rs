@@ -168,7 +168,7 @@ fn a_pool_with_long_answers_is_back_with_the_first_word_of_its_probe() {
     let mut probe = w.start(&facts, 6.5);
     let waiting = w.facts(6.5);
     assert!(matches!(w.decide(&waiting, &[], 6.5), Decision::Wait { .. }));
-    w.fleet.join(&waiting, PLACE);
+    assert_eq!(w.fleet.join(&waiting, PLACE, at(0.0)), Ok(()));
     assert_eq!(w.fleet.call_up(), None);
     assert_eq!(tos(&w.fleet.first_token(&facts, &mut probe, at(6.8))), ["slow_start"]);
     assert_eq!(w.fleet.call_up(), Some(waiting.id), "those that wait hear of it");
@@ -229,7 +229,7 @@ fn with_nobody_else_calls_wait_for_the_probe_and_hear_of_its_end() {
         matches!(w.decide(&waiting, &[], 8.5), Decision::Shed(Refusal::NoPool { .. })),
         "one probe, always"
     );
-    w.fleet.join(&waiting, PLACE);
+    assert_eq!(w.fleet.join(&waiting, PLACE, at(0.0)), Ok(()));
     assert_eq!(w.fleet.call_up(), None);
     assert_eq!(w.end(&facts, probe, AttemptEnd::Cancelled, 9.0), []);
     assert_eq!(w.fleet.call_up(), Some(waiting.id));
@@ -251,7 +251,7 @@ fn slow_start_does_not_refuse_when_there_is_nobody_else() {
 fn a_drained_pool_gets_nothing_until_it_is_resumed() {
     let mut w = World::new(catalog(), 1);
     let waiting = w.facts(0.0);
-    w.fleet.join(&waiting, PLACE);
+    assert_eq!(w.fleet.join(&waiting, PLACE, at(0.0)), Ok(()));
     assert_eq!(tos(&w.fleet.drain(OWN, at(0.0))), ["drained"]);
     assert_eq!(w.fleet.drain(OWN, at(0.0)), []);
     for _ in 0..50 {

@@ -1,4 +1,5 @@
 use super::*;
+
 use crate::policy::Policy;
 
 #[test]
@@ -270,4 +271,19 @@ fn an_explanation_agrees_with_the_decision_and_prints_a_table() {
     );
     let widths: Vec<_> = text.lines().filter(|l| l.ends_with('%')).map(str::len).collect();
     assert!(widths.windows(2).all(|w| w[0] == w[1]), "{text}");
+}
+
+#[test]
+fn k06_a_router_that_has_just_begun_holds_nothing_against_anybody_and_fills_all_endpoints_alike() {
+    let mut w = World::new(catalog(), 4);
+    assert!(w.fleet.status(at(0.0)).pools.iter().all(|p| p.state == "healthy"));
+    let mut sent = std::collections::BTreeMap::new();
+    for i in 0..100u32 {
+        let now = f64::from(i) * 1e-3;
+        let facts = w.facts(now);
+        let ticket = w.start(&facts, now);
+        *sent.entry((ticket.dispatch.pool, ticket.dispatch.endpoint)).or_insert(0) += 1;
+    }
+    let most = sent.values().max().unwrap();
+    assert!(sent.len() >= 4 && *most <= 35, "all came at once and went there: {sent:?}");
 }

@@ -60,7 +60,7 @@ fn a_full_pool_is_waited_for_and_the_freed_place_is_told() {
     let Decision::Wait { until, .. } = w.decide(&facts, &[], 0.5) else { panic!() };
     assert_eq!(until, at(2.0).mono);
     assert!(matches!(w.decide(&facts, &[], 2.0), Decision::Shed(Refusal::Overloaded { .. })));
-    assert!(w.fleet.join(&facts, PLACE));
+    assert_eq!(w.fleet.join(&facts, PLACE, at(0.0)), Ok(()));
     assert_eq!(w.fleet.call_up(), None);
     w.end(&facts, t, ok(10, 10), 1.0);
     assert_eq!(w.fleet.call_up(), Some(facts.id));
@@ -217,4 +217,56 @@ fn no_endpoints_is_no_pool_and_not_for_ever() {
         panic!()
     };
     assert_eq!((message.as_str(), permanent), ("no pool for large: own: no endpoints known", false));
+}
+
+/// One place, four calls a second that each wait for it and are served in turn: a line that moves, with `more` in it.
+fn moving_line(more: u64) -> (World, CallFacts) {
+    let mut c = catalog();
+    c.models[0].offers.truncate(1);
+    c.pools[0].max_in_flight = Some(1);
+    let mut w = World::new(c, 1);
+    let facts = w.facts(0.0);
+    let _held = w.start(&facts, 0.0);
+    let background = CallFacts { class: BACKGROUND, deadline: at(60.0).mono, ..facts };
+    let in_line = |i: u64| CallFacts { id: CallId(1_000 + i), ..background.clone() };
+    for i in 0..more + 20 {
+        assert_eq!(w.fleet.join(&in_line(i), PLACE, at(0.0)), Ok(()));
+    }
+    for i in 0..20u64 {
+        w.fleet.granted(&in_line(i), at((i + 1) as f64 / 4.0));
+    }
+    (w, background)
+}
+
+#[test]
+fn a_call_that_would_wait_twice_as_long_as_it_can_is_turned_away_at_once() {
+    // At four a second 400 calls take 100 s; the deadline is in 55 s.
+    let (mut w, background) = moving_line(400);
+    assert_eq!(w.fleet.join(&background, PLACE, at(5.0)), Ok(()));
+    let (mut w, background) = moving_line(500);
+    let Err(crowded) = w.fleet.join(&background, PLACE, at(5.0)) else { panic!() };
+    assert!(crowded.hopeless);
+    let late = Duration::from_secs(30);
+    assert_eq!(crowded.retry_after, late, "in 125 s, but nobody waits that long");
+    let interactive = CallFacts { class: INTERACTIVE, ..background };
+    assert_eq!(
+        w.fleet.join(&interactive, PLACE, at(5.0)),
+        Ok(()),
+        "whoever is called up before them may wait"
+    );
+}
+
+#[test]
+fn who_is_turned_away_hears_when_the_line_will_have_drained_and_not_all_the_same() {
+    let (w, background) = moving_line(40);
+    let said = |id: u64| {
+        let facts = CallFacts { id: CallId(id), ..background.clone() };
+        w.fleet.retry_after(&facts, 1_000.0, Duration::from_secs(2), at(5.0)).as_secs_f64()
+    };
+    let said: Vec<f64> = (0..100).map(said).collect();
+    // Forty wait, and four a second find a place.
+    assert!(said.iter().all(|s| (9.9..15.4).contains(s)), "{said:?}");
+    let (least, most) = said.iter().fold((f64::MAX, 0.0f64), |(a, b), s| (a.min(*s), b.max(*s)));
+    assert!(most > 1.3 * least, "{least} to {most}");
+    assert!(w.fleet.retry_after(&background, 0.0, Duration::from_secs(2), at(20.0)).as_secs_f64() <= 3.0);
 }

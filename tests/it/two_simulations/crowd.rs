@@ -15,7 +15,7 @@ use gridtie::sim::{Arrival, Traffic};
 use super::lattice::{BLOCK, Lattice, arrival};
 use super::{Accounts, Scene, alike, count};
 
-const SEED: u64 = 11;
+pub(super) const SEED: u64 = 11;
 const LATTICE: Lattice = Lattice(128);
 
 /// So many calls fill all pools, and come first. Theirs are the residues on which engines speak from then on.
@@ -41,7 +41,7 @@ fn traffic() -> Traffic {
     Traffic { name: "crowd".to_owned(), arrivals: (0..3_000).map(call).collect() }
 }
 
-fn scene() -> Scene {
+pub(super) fn scene() -> Scene {
     let engines = vec![
         vec![LATTICE.batching(1.0, 4_000)],
         vec![LATTICE.batching(2.0, 4_000)],

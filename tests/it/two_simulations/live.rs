@@ -114,7 +114,7 @@ pub(super) fn inbound(arrival: &Arrival, catalog: &Catalog) -> Inbound {
         },
         model: catalog.model(arrival.model).name.to_string(),
         class: Some(catalog.class(arrival.class).name.to_string()),
-        tenant: TenantId(0),
+        tenant: TenantId(arrival.client as u16),
         session: arrival.session.map(|number| number.to_string()),
         prefix: Arc::clone(&arrival.prefix),
         hints: Hints::default(),

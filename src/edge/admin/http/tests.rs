@@ -34,6 +34,7 @@ async fn serve(readiness: Readiness, token: Option<&'static str>) -> SocketAddr 
     let readiness = Mutex::new(readiness);
     let sources = Arc::new(Sources {
         readiness: Box::new(move || readiness.lock().unwrap().clone()),
+        brownout: Box::new(|| "none\n".to_owned()),
         metrics: Box::new(|| "gridtie_up 1\n# EOF\n".to_owned()),
         auth: Box::new(move |headers, _| match token {
             Some(token) if headers.get("authorization").is_none_or(|given| given != token) => {
@@ -100,7 +101,7 @@ async fn metrics_are_open_metrics_text() {
 #[tokio::test]
 async fn pages_and_methods_that_do_not_exist_say_what_does() {
     let address = serve(Readiness::Ready, None).await;
-    for path in ["/livez", "/readyz", "/metrics"] {
+    for path in ["/livez", "/readyz", "/metrics", "/brownout"] {
         assert!(ask(address, "GET", "/", &[]).await.text.contains(path));
         assert!(ask(address, "GET", "/nothing", &[]).await.text.contains(path));
     }
@@ -124,7 +125,7 @@ async fn grpc_goes_to_grpc_and_knows_its_peer() {
 #[tokio::test]
 async fn s19_without_the_token_only_probes_are_answered() {
     let address = serve(Readiness::Ready, Some("Bearer t")).await;
-    for path in ["/", "/metrics"] {
+    for path in ["/", "/metrics", "/brownout"] {
         let got = ask(address, "GET", path, &[]).await;
         assert_eq!(
             (got.status, &got.headers["www-authenticate"]),
